@@ -1,0 +1,1 @@
+"""Kinds of QKD module, one file each."""

@@ -1,0 +1,1 @@
+"""What is said between actors, one file a conversation."""

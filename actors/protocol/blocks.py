@@ -1,0 +1,150 @@
+"""What the two ends of a shared key store say to each other about its stream of bits.
+
+Every word carries a `Head`; rules R1-R7 of docs/protocol.md say when it counts.
+"""
+
+from transport.message import Message, part, wire
+
+
+@part
+class Head:
+    """The lives of both ends, the store epoch, and the sender's committed ledger seq."""
+
+    mine: int
+    yours: int
+    number: int
+    random: int
+    seq: int
+
+
+@part
+class SegmentId:
+    """A confirmed batch: which end held it (0 or 1, by order of KMS names), and its number."""
+
+    holder: int
+    batch: int
+
+
+@part
+class Run:
+    """Datagrams first..last, all of them, by their seq in the current datagram epoch."""
+
+    first: int
+    last: int
+
+
+@wire("blocks.resume_ask/1")
+class ResumeAsk(Message):
+    """Where do you stand? From the question until its answer no other word counts (R7)."""
+
+    start: int
+    number: int
+    random: int
+    nonce: int
+
+
+@wire("blocks.resume/1")
+class Resume(Message):
+    """Here: my start, my epoch, my ledger seq, and the highest of yours that I have seen."""
+
+    start: int
+    number: int
+    random: int
+    nonce: int
+    seq: int
+    seen: int
+
+
+@wire("blocks.held/1")
+class BlocksHeld(Message):
+    """The receiver of datagrams holds a batch; `credit` (octets it will take) is not tagged."""
+
+    head: Head
+    batch: int
+    runs: tuple[Run, ...]
+    lengths: tuple[int, ...]
+    tag: bytes
+    credit: int
+
+
+@wire("blocks.confirmed/1")
+class BlocksConfirmed(Message):
+    """The batch is a segment at this end; decided once, durably."""
+
+    head: Head
+    batch: int
+
+
+@wire("blocks.discarded/1")
+class BlocksDiscarded(Message):
+    """The batch is erased at this end, for ever."""
+
+    head: Head
+    batch: int
+
+
+@wire("blocks.settled/1")
+class BlocksSettled(Message):
+    """The holder has the decision durably; the decider may forget it."""
+
+    head: Head
+    batch: int
+    credit: int
+
+
+@wire("blocks.lease/1")
+class Lease(Message):
+    """The owner is about to use these segments (R6)."""
+
+    head: Head
+    segments: tuple[SegmentId, ...]
+
+
+@wire("blocks.lease_held/1")
+class LeaseHeld(Message):
+    """The leases are durable at the peer."""
+
+    head: Head
+    segments: tuple[SegmentId, ...]
+
+
+@wire("blocks.transfer/1")
+class Transfer(Message):
+    """The owner gives a whole, never leased segment away; `n` counts its transfers (R5)."""
+
+    head: Head
+    segment: SegmentId
+    n: int
+
+
+@wire("blocks.transfer_taken/1")
+class TransferTaken(Message):
+    """Transfer `n` of the segment is known."""
+
+    head: Head
+    segment: SegmentId
+    n: int
+
+
+@wire("blocks.wanted/1")
+class Wanted(Message):
+    """The sender is short of bits of its own and asks for about so many octets (a hint)."""
+
+    head: Head
+    octets: int
+
+
+@wire("blocks.closed/1")
+class SegmentClosed(Message):
+    """The owner will never use any more of the segment: what no grant holds is burnt (R1)."""
+
+    head: Head
+    segment: SegmentId
+
+
+@wire("blocks.closed_held/1")
+class SegmentClosedHeld(Message):
+    """The burn is durable at the peer."""
+
+    head: Head
+    segment: SegmentId

@@ -1,0 +1,75 @@
+"""What any actor may be asked, and may answer."""
+
+from transport.message import Message, local, wire
+
+
+class Refused(Exception):
+    """The actor understood and says no: an answer, not a crash."""
+
+    def __init__(self, code: str, why: str = "") -> None:
+        super().__init__(why or code)
+        self.code = code
+
+
+@wire("common.failed/1")
+class Failed(Message):
+    """A question came to nothing; `code` is for programs, `why` for people."""
+
+    code: str
+    why: str
+
+
+@local
+class Ping(Message):
+    """Are you there, and past your start?"""
+
+
+@local
+class Pong(Message):
+    """Yes."""
+
+
+@local
+class TimedOut(Message):
+    """A question went unanswered; an actor says this to itself."""
+
+    token: int
+
+
+@local
+class Committed(Message):
+    """The rows handed over under this token, and all before them, are durable."""
+
+    token: int
+
+
+@local
+class Died(Message):
+    """An actor has crashed; its supervisor hears of it."""
+
+    name: str
+    why: str
+
+
+@local
+class Drain(Message):
+    """Finish what is open, take nothing new; the answer says that it is done."""
+
+
+@local
+class Drained(Message):
+    """Nothing is open any more."""
+
+
+@local
+class Health(Message):
+    """How are you?"""
+
+
+@local
+class Healthy(Message):
+    """Ready to serve or not, and every reason why not; `facts` are name and value."""
+
+    ready: bool
+    reasons: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,103 @@
+"""What a front end says to the key store that shares bits with the other SAE's KMS.
+
+Sizes are in octets. One grant holds `number` keys of `size` octets; the key_ID of key `index`
+is the grant id and the index, laid out as a UUID (`key_id`, `parse_key_id`).
+"""
+
+import uuid
+
+from actors.protocol.common import Refused
+from transport.message import Message, Secret, local, part
+
+ID_OCTETS = 12
+_INDEX_OCTETS = 4
+
+
+def key_id(grant: bytes, index: int) -> str:
+    """Lay out a grant id (12 octets) and an index as the text of a UUID."""
+    text = grant.hex() + index.to_bytes(_INDEX_OCTETS, "big").hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def parse_key_id(text: str) -> "KeyName":
+    """Read a key_ID, in either case; `Refused("malformed")` if it is no UUID."""
+    try:
+        octets = uuid.UUID(text).bytes
+    except ValueError as why:
+        raise Refused("malformed", "key_ID is not a UUID") from why
+    return KeyName(octets[:ID_OCTETS], int.from_bytes(octets[ID_OCTETS:], "big"))
+
+
+@part
+class KeyName:
+    """One key of a grant."""
+
+    grant: bytes
+    index: int
+
+
+@local
+class GetKey(Message):
+    """Allocate keys for the SAE `master` and the SAEs `slaves`, all at the peer's KMS (014 6.2)."""
+
+    master: str
+    slaves: tuple[str, ...]
+    number: int
+    size: int
+
+
+@local
+class Keys(Message):
+    """The keys of one grant: `number` times `size` octets, one after the other."""
+
+    grant: bytes
+    size: int
+    octets: Secret
+
+
+@local
+class GetKeyWithIds(Message):
+    """Hand these keys of `master` to the SAE `slave`: all of them or none (014 6.4)."""
+
+    master: str
+    slave: str
+    names: tuple[KeyName, ...]
+
+
+@local
+class KeysWithIds(Message):
+    """The keys in the order asked for; tell `Written` or `Broken` with this `receipt` after."""
+
+    octets: tuple[Secret, ...]
+    receipt: int
+
+
+@local
+class Written(Message):
+    """The response that carried the keys of this receipt was written: they are delivered."""
+
+    receipt: int
+
+
+@local
+class Broken(Message):
+    """The connection broke before the response was out: the keys may be asked for again."""
+
+    receipt: int
+
+
+@local
+class GetStatus(Message):
+    """What could be handed out now for this pair, in keys of `size` octets?"""
+
+    master: str
+    slave: str
+    size: int
+
+
+@local
+class Stock(Message):
+    """Keys that can be handed out, and the most there could be (P9)."""
+
+    stored: int
+    capacity: int

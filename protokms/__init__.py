@@ -1,0 +1,1 @@
+"""The front door: puts a node together and runs it."""

@@ -1,0 +1,199 @@
+"""Envelopes to octets and back; what comes from outside is checked here, and only here.
+
+A frame is the msgpack list `[sender name, to, token, answer, trace, word name, [field, ...]]`.
+Fields travel in the order of declaration; their types are checked exactly, so that no float
+passes for an integer and no string for a tuple.
+"""
+
+import dataclasses
+import math
+import types
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Protocol, Union, get_args, get_origin, get_type_hints
+
+import msgpack
+
+from transport.envelope import Address, Envelope, is_name, is_node
+from transport.message import Message, Secret, door, word
+
+MAX_FRAME = 1 << 20
+"""Octets of the largest frame that is sent or taken."""
+
+_SECRET = 1  # the msgpack extension type of sealed key material
+_TOKEN_LIMIT = 1 << 63
+_FRAME_ITEMS = 7
+_TRACE_LIMIT = 64
+
+Check = Callable[[Any], Any]
+
+
+class Malformed(ValueError):
+    """What a peer sent is no envelope of ours."""
+
+
+class Sealer(Protocol):
+    """Seals key octets that go from one process of a node to another (AES-256-GCM)."""
+
+    def seal(self, octets: bytes) -> bytes:
+        """Encrypt and authenticate."""
+        ...
+
+    def open(self, octets: bytes) -> bytes:
+        """Undo `seal`, or raise `ValueError`."""
+        ...
+
+
+def encode(envelope: Envelope, sealer: Sealer | None = None) -> bytes:
+    """Pack an envelope; `TypeError` if its message must not leave.
+
+    Without a sealer the reader is a peer: only wire words go out, never a `Secret`.
+    With one it is another process of this node: local words go too, secrets sealed.
+    """
+    body = envelope.body
+    if not (body.wire or sealer):
+        raise TypeError(f"{type(body).__name__} does not leave its node")
+
+    def pack(value: Any) -> Any:
+        if isinstance(value, Secret) and sealer:
+            return msgpack.ExtType(_SECRET, sealer.seal(value.reveal()))
+        if dataclasses.is_dataclass(value):
+            return [getattr(value, name) for name in _names(type(value))]
+        raise TypeError(f"{type(value).__name__} does not travel")
+
+    values = [getattr(body, name) for name in _names(type(body))]
+    to = f"{envelope.to.name}@{envelope.to.node}"
+    row = [envelope.sender.name, to, envelope.token, envelope.answer, envelope.trace]
+    packed: bytes = msgpack.packb([*row, body.word, values], default=pack)
+    if len(packed) > MAX_FRAME:
+        raise TypeError(f"{body.word}: {len(packed)} octets are more than a frame holds")
+    return packed
+
+
+def decode(octets: bytes, peer: str, sealer: Sealer | None = None) -> Envelope:
+    """Unpack what the authenticated node `peer` sent, or raise `Malformed`.
+
+    The peer says which of its actors speaks, never which node: that is what CURVE proved.
+    """
+
+    def unpack(code: int, data: bytes) -> Secret:
+        if code != _SECRET or sealer is None:
+            raise ValueError(f"extension type {code} is not taken here")
+        return Secret(sealer.open(data))
+
+    try:
+        row = msgpack.unpackb(octets, ext_hook=unpack, max_buffer_size=MAX_FRAME)
+        if type(row) is not list or len(row) != _FRAME_ITEMS:
+            raise ValueError("a frame is a list of seven")
+        name, to, token, answer, trace, kind, values = row
+        for value, must in ((name, str), (to, str), (trace, str), (kind, str)):
+            _exactly(must)(value)
+        if not (is_name(name) and len(trace) <= _TRACE_LIMIT):
+            raise ValueError("no name of an actor, or too long a trace")
+        _exactly(bool)(answer)
+        if type(token) is not int or not 0 <= token < _TOKEN_LIMIT:
+            raise ValueError("a token is a number of 63 bits")
+        body = _reader((word if sealer else door)(kind))(values)
+        return Envelope(Address(name, peer), _parse(to), body, token, answer, trace)
+    except Malformed:
+        raise
+    except (
+        AttributeError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        msgpack.UnpackException,
+    ) as why:
+        raise Malformed(f"{type(why).__name__}: {str(why)[:200]}") from why
+
+
+def _parse(to: str) -> Address:
+    name, _, node = to.partition("@")
+    if not (is_name(name) and is_node(node)):
+        raise ValueError(f"not an address: {to[:80]!r}")
+    return Address(name, node)
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+@cache
+def _reader(kind: Any) -> Check:
+    """Make the function that builds a message or part from the list of its fields."""
+    hints = get_type_hints(kind)
+    names = _names(kind)
+    checks = [check_of(hints[name]) for name in names]
+    keyword = issubclass(kind, Message)
+
+    def read(values: Any) -> Any:
+        if type(values) is not list or len(values) != len(checks):
+            raise TypeError(f"{kind.__name__} has {len(checks)} fields")
+        made = [check(value) for check, value in zip(checks, values, strict=True)]
+        return kind(**dict(zip(names, made, strict=True))) if keyword else kind(*made)
+
+    return read
+
+
+@cache
+def check_of(hint: Any) -> Check:
+    """Make the check for one type hint; `TypeError` if that type cannot travel."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is tuple:
+        return _sequence(check_of(inner[0])) if inner[-1] is ... else _row(inner)
+    if origin in (Union, types.UnionType):
+        return _optional(hint, inner)
+    if dataclasses.is_dataclass(hint):
+        return _reader(hint)
+    if hint is float:
+        return _number
+    if hint in (bool, bytes, int, str, Secret):
+        return _exactly(hint)
+    raise TypeError(f"{hint} does not travel")
+
+
+@cache
+def _exactly(kind: Any) -> Check:
+    def check(value: Any) -> Any:
+        if type(value) is not kind:
+            raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
+        return value
+
+    return check
+
+
+def _number(value: Any) -> float:
+    if type(value) is not float or not math.isfinite(value):
+        raise TypeError("expected a finite float")
+    return value
+
+
+def _sequence(check: Check) -> Check:
+    def read(values: Any) -> tuple[Any, ...]:
+        if type(values) is not list:
+            raise TypeError("expected a list")
+        return tuple([check(value) for value in values])
+
+    return read
+
+
+def _row(inner: tuple[Any, ...]) -> Check:
+    checks = [check_of(hint) for hint in inner]
+
+    def read(values: Any) -> tuple[Any, ...]:
+        if type(values) is not list or len(values) != len(checks):
+            raise TypeError(f"expected a list of {len(checks)}")
+        return tuple([check(value) for check, value in zip(checks, values, strict=True)])
+
+    return read
+
+
+def _optional(hint: Any, inner: tuple[Any, ...]) -> Check:
+    kinds = [kind for kind in inner if kind is not types.NoneType]
+    if len(kinds) != 1 or len(inner) == len(kinds):
+        raise TypeError(f"{hint} does not travel: only X | None does")
+    check = check_of(kinds[0])
+    return lambda value: None if value is None else check(value)
