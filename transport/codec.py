@@ -10,7 +10,7 @@ import math
 import types
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Protocol, Union, get_args, get_origin, get_type_hints
+from typing import Any, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgpack
 
@@ -25,11 +25,16 @@ _TOKEN_LIMIT = 1 << 63
 _FRAME_ITEMS = 7
 _TRACE_LIMIT = 64
 
+T = TypeVar("T")
 Check = Callable[[Any], Any]
 
 
 class Malformed(ValueError):
-    """What a peer sent is no envelope of ours."""
+    """What a peer sent is no envelope of ours; `reason` is one of a few words, for counting."""
+
+    def __init__(self, why: str, reason: str = "malformed") -> None:
+        super().__init__(why)
+        self.reason = reason
 
 
 class Sealer(Protocol):
@@ -64,7 +69,10 @@ def encode(envelope: Envelope, sealer: Sealer | None = None) -> bytes:
     values = [getattr(body, name) for name in _names(type(body))]
     to = f"{envelope.to.name}@{envelope.to.node}"
     row = [envelope.sender.name, to, envelope.token, envelope.answer, envelope.trace]
-    packed: bytes = msgpack.packb([*row, body.word, values], default=pack)
+    try:
+        packed: bytes = msgpack.packb([*row, body.word, values], default=pack)
+    except (OverflowError, ValueError) as why:  # more than 64 bits, half a surrogate pair
+        raise TypeError(f"{body.word} does not travel: {type(why).__name__}") from None
     if len(packed) > MAX_FRAME:
         raise TypeError(f"{body.word}: {len(packed)} octets are more than a frame holds")
     return packed
@@ -81,8 +89,10 @@ def decode(octets: bytes, peer: str, sealer: Sealer | None = None) -> Envelope:
             raise ValueError(f"extension type {code} is not taken here")
         return Secret(sealer.open(data))
 
+    if len(octets) > MAX_FRAME:
+        raise Malformed(f"{len(octets)} octets are more than a frame holds", "oversized")
     try:
-        row = msgpack.unpackb(octets, ext_hook=unpack, max_buffer_size=MAX_FRAME)
+        row = msgpack.unpackb(octets, ext_hook=unpack)
         if type(row) is not list or len(row) != _FRAME_ITEMS:
             raise ValueError("a frame is a list of seven")
         name, to, token, answer, trace, kind, values = row
@@ -93,7 +103,7 @@ def decode(octets: bytes, peer: str, sealer: Sealer | None = None) -> Envelope:
         _exactly(bool)(answer)
         if type(token) is not int or not 0 <= token < _TOKEN_LIMIT:
             raise ValueError("a token is a number of 63 bits")
-        body = _reader((word if sealer else door)(kind))(values)
+        body = _reader(_kind(kind, inside=sealer is not None))(values)
         return Envelope(Address(name, peer), _parse(to), body, token, answer, trace)
     except Malformed:
         raise
@@ -109,6 +119,18 @@ def decode(octets: bytes, peer: str, sealer: Sealer | None = None) -> Envelope:
         raise Malformed(f"{type(why).__name__}: {str(why)[:200]}") from why
 
 
+def _kind(name: str, *, inside: bool) -> type[Message]:
+    try:
+        return (word if inside else door)(name)
+    except KeyError:
+        pass
+    try:
+        word(name)
+    except KeyError:
+        raise Malformed(f"no such word: {name[:80]!r}", "unknown_word") from None
+    raise Malformed(f"{name[:80]!r} stays on its node", "local_word")
+
+
 def _parse(to: str) -> Address:
     name, _, node = to.partition("@")
     if not (is_name(name) and is_node(node)):
@@ -116,12 +138,17 @@ def _parse(to: str) -> Address:
     return Address(name, node)
 
 
-@cache
+def _cached(make: Callable[[Any], T]) -> Callable[[Any], T]:
+    # functools.cache as mypy sees it doubts that a class with slots can be hashed.
+    return cache(make)
+
+
+@_cached
 def _names(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(kind))
 
 
-@cache
+@_cached
 def _reader(kind: Any) -> Check:
     """Make the function that builds a message or part from the list of its fields."""
     hints = get_type_hints(kind)
@@ -138,7 +165,7 @@ def _reader(kind: Any) -> Check:
     return read
 
 
-@cache
+@_cached
 def check_of(hint: Any) -> Check:
     """Make the check for one type hint; `TypeError` if that type cannot travel."""
     origin, inner = get_origin(hint), get_args(hint)
@@ -155,7 +182,7 @@ def check_of(hint: Any) -> Check:
     raise TypeError(f"{hint} does not travel")
 
 
-@cache
+@_cached
 def _exactly(kind: Any) -> Check:
     def check(value: Any) -> Any:
         if type(value) is not kind:

@@ -103,7 +103,7 @@ def doors() -> dict[str, type[Message]]:
 
 
 def _holds_secret(hint: Any) -> bool:
-    if hint is Secret:
+    if hint in (Secret, Any, object):
         return True
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return any(_holds_secret(inner) for inner in get_type_hints(hint).values())

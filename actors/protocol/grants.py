@@ -39,12 +39,22 @@ class GrantsAnnounced(Message):
     grants: tuple[Grant, ...]
 
 
+@part
+class Load:
+    """Octets of a pair of SAEs that the slaves' side holds and nobody has fetched."""
+
+    master: str
+    slave: str
+    octets: int
+
+
 @wire("grants.held/1")
 class GrantsHeld(Message):
-    """These are durable at the slaves' side."""
+    """These are durable at the slaves' side; `loads` of the pairs they are for."""
 
     head: Head
     ids: tuple[bytes, ...]
+    loads: tuple[Load, ...]
 
 
 @part
@@ -61,14 +71,6 @@ class GrantsRefused(Message):
 
     head: Head
     refusals: tuple[Refusal, ...]
-
-
-@wire("grants.settled/1")
-class GrantsSettled(Message):
-    """The owner knows of the end of these and will not name them again."""
-
-    head: Head
-    ids: tuple[bytes, ...]
 
 
 @part

@@ -1,0 +1,227 @@
+"""From datagrams to confirmed batches: who holds, who decides, once (R1, R2, R3).
+
+No actor, no clock of its own, no I/O. The receiver of datagrams forms batches and holds them;
+the sender of the datagrams decides. Sizes are octets, not bits.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from actors import tag
+from actors.journal import Journal, Shelf
+from actors.protocol.blocks import BlocksHeld, Run, SegmentId
+from actors.standing import LIMIT, Standing
+from actors.stream import NEVER, Stream, segment_key
+
+BATCH_MIN = 1024
+BATCH_MAX = 65_536
+DATAGRAM_MAX = 64_000
+DATAGRAMS_MAX = 65_536
+UNDECIDED_MAX = 256
+SETTLED_MAX = 4096
+
+
+@dataclass(slots=True)
+class Held:
+    """A batch of ours that the other end has not decided."""
+
+    runs: tuple[Run, ...]
+    lengths: tuple[int, ...]
+    tag: bytes
+    octets: bytes = field(repr=False)
+    told: float = NEVER
+
+
+@dataclass(slots=True)
+class Decision:
+    """What we decided about a batch of the peer's; kept until it has settled."""
+
+    confirmed: bool
+    told: float = NEVER
+
+
+class Batches:
+    """Undecided octets of both directions; confirmed ones go into the stream."""
+
+    def __init__(self, journal: Journal, shelf: Shelf, standing: Standing, stream: Stream) -> None:
+        self._journal, self._standing, self._stream = journal, standing, stream
+        self.held: dict[int, Held] = {}
+        self.decided: dict[int, Decision] = {}
+        self._emitted: dict[int, tuple[bytes, float]] = {}
+        self._arrived: dict[int, bytes] = {}
+        self._settled: dict[int, None] = {}
+        self._next = 0
+        self.emitted = self.arrived = self.undecided = 0
+        """Octets sent and named by no batch; received and in no batch; in batches of ours."""
+        for _, self._next, _ in shelf.each("numbers"):
+            pass
+        bits = {id_: octets for id_, _, octets in shelf.each("bits")}
+        for id_, (runs, lengths, mark), _ in shelf.each("held"):
+            octets = bits[bytes((stream.end,)) + id_]
+            made = Held(tuple(Run(*run) for run in runs), tuple(lengths), mark, octets)
+            self.held[int.from_bytes(id_, "big")] = made
+            self.undecided += len(octets)
+        for id_, clear, _ in shelf.each("decided"):
+            self.decided[int.from_bytes(id_, "big")] = Decision(clear)
+
+    def destroy(self) -> None:
+        """The epoch is over: undecided batches die with it."""
+        for number in self.held:
+            self._journal.drop("held", _key(number))
+            self._journal.drop("bits", segment_key(SegmentId(self._stream.end, number)))
+        for number in self.decided:
+            self._journal.drop("decided", _key(number))
+        for store in (self.held, self.decided, self._emitted, self._arrived, self._settled):
+            store.clear()
+        self._next = 0
+        self.emitted = self.arrived = self.undecided = 0
+        self._save()
+
+    # Datagrams (R1)
+
+    def emit(self, first: int, payloads: Iterable[bytes], now: float, limit: int) -> None:
+        """Keep what the module is about to send, up to `limit` octets that no batch names."""
+        for seq, octets in enumerate(payloads, first):
+            full = self.emitted + len(octets) > limit or len(self._emitted) >= DATAGRAMS_MAX
+            if not full and seq not in self._emitted:
+                self._emitted[seq] = octets, now
+                self.emitted += len(octets)
+
+    def forget_emitted(self, before: float) -> int:
+        """Discard what no batch has named in time; return how many octets."""
+        old = []
+        for seq, (_, at) in self._emitted.items():
+            if at >= before:
+                break
+            old.append(seq)
+        return sum(len(self._forget(seq) or b"") for seq in old)
+
+    def arrive(self, seqs: Iterable[int], payloads: Iterable[bytes], limit: int) -> None:
+        """Take datagrams in; past the limit they are dropped, and die at their sender."""
+        for seq, octets in zip(seqs, payloads, strict=True):
+            fits = 0 < len(octets) <= DATAGRAM_MAX and self.arrived + len(octets) <= limit
+            if fits and seq not in self._arrived:
+                self._arrived[seq] = octets
+                self.arrived += len(octets)
+
+    def forget_arrived(self) -> None:
+        """A Resume makes a new datagram epoch: what lies in no batch is dropped."""
+        self._arrived.clear()
+        self.arrived = 0
+
+    # The holder (R2)
+
+    def form(self, at_least: int = BATCH_MIN) -> list[int]:
+        """Form batches of what has arrived; each is durable before it is told."""
+        formed = []
+        while self.arrived >= max(at_least, BATCH_MIN) and len(self.held) < UNDECIDED_MAX:
+            formed.append(self._form())
+        return formed
+
+    def _form(self) -> int:
+        seqs, total = [], 0
+        for seq in sorted(self._arrived):
+            size = len(self._arrived[seq])
+            if total + size > BATCH_MAX + tag.KEY_OCTETS:
+                break
+            seqs.append(seq)
+            total += size
+        parts = [self._arrived.pop(seq) for seq in seqs]
+        self.arrived -= total
+        octets, runs, lengths = b"".join(parts), _runs(seqs), tuple(len(part) for part in parts)
+        number, self._next = self._next, self._next + 1
+        end = self._stream.end
+        mark = tag.make(octets, self._place(end, number), runs, lengths)
+        held = Held(runs, lengths, mark, octets[tag.KEY_OCTETS :])
+        self.held[number] = held
+        self.undecided += len(held.octets)
+        pairs = [(run.first, run.last) for run in runs]
+        self._journal.put("held", _key(number), (pairs, lengths, mark))
+        self._journal.put("bits", segment_key(SegmentId(end, number)), None, held.octets)
+        self._save()
+        self._standing.count()
+        return number
+
+    def conclude(self, batch: int, *, confirmed: bool) -> None:
+        """Hear the decision about a batch of ours; nothing if it is known already."""
+        held = self.held.pop(batch, None)
+        if held is None:
+            return
+        self.undecided -= len(held.octets)
+        name = SegmentId(self._stream.end, batch)
+        self._journal.drop("held", _key(batch))
+        if confirmed:
+            self._stream.enter(name, held.octets, write_bits=False)
+        else:
+            self._journal.drop("bits", segment_key(name))
+        self._standing.count()
+
+    # The decider (R2, R3)
+
+    def decide(self, word: BlocksHeld) -> bool | None:
+        """Decide about a batch of the peer's, once; None if it is not to be answered."""
+        if word.batch in self.decided:
+            return self.decided[word.batch].confirmed
+        known = word.batch in self._settled  # a copy on its way since before
+        if known or not 0 <= word.batch < LIMIT or len(self.decided) >= 2 * UNDECIDED_MAX:
+            return None
+        octets = self._named(word) or b""
+        end = 1 - self._stream.end
+        good = len(octets) >= BATCH_MIN and tag.agrees(
+            octets, self._place(end, word.batch), word.runs, word.lengths, word.tag
+        )
+        self.decided[word.batch] = Decision(good)
+        self._journal.put("decided", _key(word.batch), good)
+        if good:
+            rest = octets[tag.KEY_OCTETS :]
+            self._stream.enter(SegmentId(end, word.batch), rest, write_bits=True)
+        self._standing.count()
+        return good
+
+    def settle(self, batch: int) -> None:
+        """The holder knows our decision: forget it."""
+        if self.decided.pop(batch, None) is None:
+            return
+        self._journal.drop("decided", _key(batch))
+        self._settled[batch] = None
+        if len(self._settled) > SETTLED_MAX:
+            del self._settled[next(iter(self._settled))]
+
+    def _named(self, word: BlocksHeld) -> bytes | None:
+        """Take out the emitted octets that a batch names; None unless all of them are there."""
+        count = len(word.lengths)
+        if not all(0 <= run.first <= run.last for run in word.runs):
+            return None
+        if count > DATAGRAMS_MAX or count != sum(run.last - run.first + 1 for run in word.runs):
+            return None
+        parts = [self._forget(seq) for run in word.runs for seq in range(run.first, run.last + 1)]
+        found = [part for part in parts if part is not None]  # a seq named twice is missing once
+        if len(found) != count or tuple(map(len, found)) != word.lengths:
+            return None
+        return b"".join(found)
+
+    def _forget(self, seq: int) -> bytes | None:
+        octets, _ = self._emitted.pop(seq, (None, 0.0))
+        if octets is not None:
+            self.emitted -= len(octets)
+        return octets
+
+    def _place(self, end: int, batch: int) -> tuple[int, int, int, int]:
+        return (*self._standing.epoch, end, batch)
+
+    def _save(self) -> None:
+        self._journal.put("numbers", b"", self._next)
+
+
+def _key(batch: int) -> bytes:
+    return batch.to_bytes(8, "big")
+
+
+def _runs(seqs: list[int]) -> tuple[Run, ...]:
+    runs: list[Run] = []
+    for seq in seqs:
+        if runs and runs[-1].last == seq - 1:
+            runs[-1] = Run(runs[-1].first, seq)
+        else:
+            runs.append(Run(seq, seq))
+    return tuple(runs)

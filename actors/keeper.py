@@ -1,0 +1,191 @@
+"""The base of both key stores: grants for SAEs of this node, and effects after the commit (R8)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from actors.base import Actor, System, handles
+from actors.journal import Journal, Shelf
+from actors.protocol import keys
+from actors.protocol.blocks import SegmentId
+from actors.protocol.common import Drain, Drained, Refused
+from actors.vault import Clock, Vault
+from transport.message import Message, Secret, local
+
+TICK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreOptions:
+    """What can be chosen for a key store; sizes in bits where the name says so."""
+
+    peer: str
+    max_bits: int = 64 << 20
+    mode: str = "confirmed"
+    ttl_s: float = 3600.0
+    erase_s: float = 10.0
+    redelivery_s: float = 30.0
+    """0 gives up P3 for a crash during delivery: the key may then be lost."""
+    repeat_window_s: float = 0.0
+    max_undelivered_bits_pair: int = 8 << 20
+    max_undelivered_bits_sae: int = 16 << 20
+    request_timeout_s: float = 3.0
+    min_key_octets: int = 8
+    allow_same_node: bool = True
+    allow_loopback_pairs: bool = False
+
+
+@local
+class Tick(Message):
+    """Time to repeat, to expire, to wipe."""
+
+
+class Keeper(Actor):
+    """Holds grants in a vault and hands them out; says nothing before it is durable."""
+
+    def __init__(self, system: System, name: str, options: StoreOptions) -> None:
+        super().__init__(system, name)
+        self.options = options
+        self.store = options.peer
+        self.journal = Journal(self.store)
+        self.draining = False
+        self._effects: list[Callable[[], None]] = []
+        self._busy = False
+        self._wiped = 0.0
+
+    def started(self) -> None:
+        """Load what is durable."""
+        self.load(Shelf(self.system.load(self.store)))
+        self.remind(TICK_S, Tick())
+        self.submit()
+
+    def load(self, shelf: Shelf) -> None:
+        """Build the state from the rows."""
+        self.vault = Vault(
+            self.journal,
+            shelf,
+            self.clock,
+            alive=self.alive,
+            redelivery_s=self.options.redelivery_s,
+            repeat_s=self.options.repeat_window_s,
+        )
+
+    def alive(self, _: SegmentId) -> bool:
+        """Whether a segment is still there, so that an announcement could name it."""
+        return False
+
+    @property
+    def clock(self) -> Clock:
+        """Which boot, and the seconds since."""
+        return Clock(self.system.boot_id, self.system.now())
+
+    # A turn: rows and effects are collected; effects leave after the commit of the rows
+
+    def on_receive(self, message: "object") -> None:
+        """Take one turn, then hand over what it has made."""
+        super().on_receive(message)  # type: ignore[arg-type]
+        self.submit()
+
+    def effect(self, act: Callable[[], None]) -> None:
+        """Do this once everything collected so far is durable."""
+        self._effects.append(act)
+
+    def submit(self) -> None:
+        """Commit what is collected, unless a commit is under way: then its end does it."""
+        if self._busy:
+            return
+        self.before_commit()
+        changes, effects, self._effects = self.journal.take(), self._effects, []
+        if changes:
+            self._busy = True
+            mark = self.mark()
+            self.commit(changes, lambda: self._committed(mark, effects))
+        else:
+            self._run(effects)
+
+    def before_commit(self) -> None:
+        """Add what rides along with every commit."""
+
+    def mark(self) -> int:
+        """Return what `committed` is to hear of when the commit now handed over returns."""
+        return 0
+
+    def committed(self, mark: int) -> None:
+        """Everything up to the mark is durable."""
+
+    def _committed(self, mark: int, effects: list[Callable[[], None]]) -> None:
+        self._busy = False
+        self.committed(mark)
+        self._run(effects)
+
+    def _run(self, effects: list[Callable[[], None]]) -> None:
+        for act in effects:
+            act()
+
+    # Delivery (R11)
+
+    @handles(keys.GetKeyWithIds)
+    def get_key_with_ids(self, ask: keys.GetKeyWithIds) -> Message | object:
+        """Hand keys out: *delivering* is durable before they leave."""
+        self.not_draining()
+        octets, receipt = self.vault.fetch(ask.master, ask.slave, ask.names, self.clock.now)
+        body = keys.KeysWithIds(octets=tuple(map(Secret, octets)), receipt=receipt)
+        answer = self.later()
+        self.effect(lambda: answer(body))
+        return answer
+
+    def room(self, master: str, slave: str) -> int:
+        """Octets that may still be held undelivered for this pair (R12)."""
+        pair = self.options.max_undelivered_bits_pair // 8
+        sae = self.options.max_undelivered_bits_sae // 8
+        held = self.vault.load(master, slave).octets
+        return max(0, min(pair - held, sae - self.vault.load_of(slave)))
+
+    def check_load(self, master: str, slave: str, octets: int) -> None:
+        """Refuse when too much lies undelivered already."""
+        if octets > self.room(master, slave):
+            raise Refused("too_many_undelivered", "fetch the keys that wait before asking for more")
+
+    @handles(keys.Written)
+    def written(self, news: keys.Written) -> None:
+        """The response is out."""
+        self.vault.written(news.receipt, self.clock)
+
+    @handles(keys.Broken)
+    def broken(self, news: keys.Broken) -> None:
+        """The response is not out."""
+        self.vault.broken(news.receipt, self.clock)
+
+    @handles(Tick)
+    def tick(self, _: Tick) -> None:
+        """Expire, wipe, and whatever a store does from time to time."""
+        if self.sender != self.address:
+            raise Refused("not_allowed", "a tick is the store's own")
+        self.remind(TICK_S, Tick())
+        now = self.clock
+        expired = self.vault.tick(now)
+        if expired:
+            self.system.meter.add("protokms_grants_expired", len(expired), peer=self.store)
+        self.on_tick(now)
+        if now.now - self._wiped >= self.options.erase_s / 3:
+            self._wiped = now.now
+            self.wipe()
+        self.system.meter.set(
+            "protokms_grants_held", float(len(self.vault.holdings)), peer=self.store
+        )
+
+    def on_tick(self, now: Clock) -> None:
+        """Repeat what is not acknowledged."""
+
+    def wipe(self) -> None:
+        """Blank on disk what is blank in memory."""
+
+    @handles(Drain)
+    def drain(self, _: Drain) -> Drained:
+        """Refuse new requests from now on."""
+        self.draining = True
+        return Drained()
+
+    def not_draining(self) -> None:
+        """Refuse while the node is being stopped."""
+        if self.draining:
+            raise Refused("not_ready", "the node is stopping")

@@ -1,0 +1,419 @@
+"""The conversation of two ends about their stream: resume, batches, leases, transfers (R1-R7)."""
+
+from actors.base import System, handles
+from actors.batches import BATCH_MAX, BATCH_MIN, Batches
+from actors.journal import Shelf
+from actors.keeper import Keeper, StoreOptions
+from actors.protocol import blocks, links
+from actors.protocol.blocks import Head, SegmentId
+from actors.protocol.peers import PeerDown, PeerUp
+from actors.standing import LIMIT, Epoch, Standing, Verdict
+from actors.stream import Stream
+from actors.vault import Clock
+from transport.envelope import Address
+from transport.message import Message, local
+
+REPEAT_S = 1.0
+REPEATS_MAX = 64
+FORM_WAIT_S = 0.05
+EMITTED_S = 5.0
+WINDOW = 2 << 20
+LEASE_AHEAD = 128 << 10
+IDLE_BURN_S = 600.0
+WANT_EVERY_S = 0.1
+WANT_BELOW = 256 << 10
+
+
+@local
+class FormNow(Message):
+    """Enough waiting: form a batch of what has arrived."""
+
+
+class SharedStream(Keeper):
+    """One end of the stream: who stands where, which batch is whose, what may be used."""
+
+    def __init__(self, system: System, name: str, options: StoreOptions) -> None:
+        super().__init__(system, name, options)
+        self.peer = Address(f"key_store/{system.node}", options.peer)
+        self.link = Address(f"quantum_link/{options.peer}", system.node)
+        self.max_octets = options.max_bits // 8
+        self.peer_up = False
+        self._peer_credit = WINDOW
+        self._credit_told = -1
+        self._forming = False
+        self._wanted = -1e9
+
+    def load(self, shelf: Shelf) -> None:
+        """Rebuild both halves of the ledger from the rows."""
+        start = self._number()
+        self.standing = Standing(self.journal, shelf, start)
+        end = 0 if self.system.node < self.options.peer else 1
+        self.stream = Stream(self.journal, shelf, self.standing, end)
+        self.batches = Batches(self.journal, shelf, self.standing, self.stream)
+        super().load(shelf)
+        for holding in self.vault.holdings.values():
+            self.stream.mark(holding.grant.pieces)
+        for _, pieces in self.vault.tombs.values():
+            self.stream.mark(pieces)
+
+    def alive(self, name: SegmentId) -> bool:
+        """Whether a segment is still there."""
+        return name in self.stream.segments
+
+    def started(self) -> None:
+        """Load, and ask the peer where it stands."""
+        super().started()
+        self._ask()
+
+    def before_commit(self) -> None:
+        """What was seen of the peer is stored with what it caused (R7)."""
+        if len(self.journal) and self.standing.stale:
+            self.standing.save()
+
+    def mark(self) -> int:
+        """The ledger seq that the commit makes durable."""
+        return self.standing.seq
+
+    def committed(self, mark: int) -> None:
+        """Words that wait for no commit may now carry this seq."""
+        self.standing.committed = mark
+
+    def say(self, word: Message) -> None:
+        """Tell the peer, once everything collected so far is durable."""
+        self.effect(lambda: self.tell(self.peer, word))
+
+    def admit(self, head: Head) -> bool:
+        """Admit a word of the peer's, or drop it and ask if it shows that we are lost."""
+        if self.standing.admits(head):
+            return True
+        self.system.meter.add("protokms_words_dropped", peer=self.store)
+        if self.standing.doubtful(head):
+            self._ask()
+        return False
+
+    # Resume (R7)
+
+    def _number(self) -> int:
+        return int.from_bytes(self.system.random(8), "big") % (LIMIT - 1) + 1
+
+    def _ask(self) -> None:
+        was = self.standing.resumed
+        self.say(self.standing.ask(self._number()))
+        if was:
+            self.tell(self.link, links.LinkClosed())
+
+    @handles(PeerUp)
+    def on_peer_up(self, _: PeerUp) -> None:
+        """A new connection: ask where we stand."""
+        self.peer_up = True
+        self._ask()
+
+    @handles(PeerDown)
+    def on_peer_down(self, _: PeerDown) -> None:
+        """Nothing is emitted nor allocated while the peer is away."""
+        self.peer_up = False
+        self.tell(self.link, links.LinkClosed())
+
+    @handles(blocks.ResumeAsk)
+    def on_ask(self, word: blocks.ResumeAsk) -> None:
+        """Say where we stand; ask back if the peer is new to us."""
+        self.peer_up = True
+        if self.standing.must_ask(word):
+            self._ask()
+        self.say(self.standing.reply(word))
+
+    @handles(blocks.Resume)
+    def on_resume(self, word: blocks.Resume) -> None:
+        """Judge where both stand."""
+        verdict = self.standing.judge(word)
+        if verdict is Verdict.RESUMED:
+            self.on_resumed()
+        elif verdict is Verdict.ROLLED_BACK:
+            self.alarm("rolled_back")
+            self.new_epoch((self.standing.epoch[0] + 1, self._number()))
+        elif verdict is Verdict.JOIN:
+            self.new_epoch((word.number, word.random))
+
+    def on_resumed(self) -> None:
+        """Both ends agree: open the link, repeat what the peer may have missed."""
+        self.peer_up = True
+        self.batches.forget_arrived()
+        self._tell_credit(opened=True)
+        self.lease_ahead()
+        self.repeat(self.clock, everything=True)
+
+    def new_epoch(self, epoch: Epoch) -> None:
+        """Destroy the bits of the old epoch, begin the new one, ask again."""
+        self.log.warning("new_epoch", number=epoch[0])
+        self.stream.destroy()
+        self.batches.destroy()
+        self.vault.epoch_closed()
+        self.standing.enter(epoch)
+        self.tell(self.link, links.LinkClosed())
+        self._ask()
+
+    def alarm(self, what: str) -> None:
+        """Something happened that a healthy network does not do."""
+        self.log.error("alarm", what=what, peer=self.store)
+        self.system.meter.add("protokms_alarms", kind=what, peer=self.store)
+
+    # The quantum link (R1, R2)
+
+    @handles(links.AskLink)
+    def on_ask_link(self, _: links.AskLink) -> None:
+        """A link has started: tell it whether it may run."""
+        if self.standing.resumed:
+            self._tell_credit(opened=True)
+        else:
+            self.tell(self.sender, links.LinkClosed())
+
+    @handles(links.Emitted)
+    def on_emitted(self, news: links.Emitted) -> None:
+        """Keep what is being sent until a batch names it."""
+        if self._of_this_epoch(news.epoch):
+            payloads = [payload.reveal() for payload in news.payloads]
+            self.batches.emit(news.first, payloads, self.clock.now, 2 * WINDOW)
+            self._tell_credit()
+
+    @handles(links.Received)
+    def on_received(self, news: links.Received) -> None:
+        """Collect what arrives; form a batch when there is enough, or soon."""
+        if not self._of_this_epoch(news.epoch):
+            return
+        payloads = [payload.reveal() for payload in news.payloads]
+        self.batches.arrive(news.seqs, payloads, min(2 * WINDOW, max(0, self._room())))
+        self.system.meter.add("protokms_datagrams_received", len(payloads), peer=self.store)
+        self._form(BATCH_MAX)
+        if self.batches.arrived and not self._forming:
+            self._forming = True
+            self.remind(FORM_WAIT_S, FormNow())
+
+    @handles(FormNow)
+    def form_now(self, _: FormNow) -> None:
+        """Form a batch of whatever is there."""
+        self._forming = False
+        if self.standing.ready:
+            self._form(BATCH_MIN)
+
+    def _form(self, at_least: int) -> None:
+        for number in self.batches.form(at_least):
+            self._say_held(number)
+
+    def _of_this_epoch(self, epoch: bytes) -> bool:
+        return self.standing.ready and epoch == self.standing.datagram_epoch
+
+    def _room(self) -> int:
+        batches = self.batches
+        pending = batches.undecided + batches.emitted + batches.arrived
+        return self.max_octets - self.stream.octets - pending
+
+    def _tell_credit(self, *, opened: bool = False) -> None:
+        """Tell the link how much more it may emit."""
+        window = min(WINDOW, self._peer_credit, self.max_octets - self.stream.octets)
+        credit = max(0, window - self.batches.emitted)
+        epoch = self.standing.datagram_epoch
+        if opened:
+            self.tell(self.link, links.LinkOpened(epoch=epoch, credit=credit))
+        elif self.standing.resumed and credit != self._credit_told:
+            self.tell(self.link, links.Credit(epoch=epoch, octets=credit))
+        self._credit_told = credit
+
+    # Batches (R2, R3)
+
+    def _say_held(self, number: int) -> None:
+        held = self.batches.held[number]
+        held.told = self.clock.now
+        self.say(
+            blocks.BlocksHeld(
+                head=self.standing.head(),
+                batch=number,
+                runs=held.runs,
+                lengths=held.lengths,
+                tag=held.tag,
+                credit=max(0, self._room()),
+            )
+        )
+
+    @handles(blocks.BlocksHeld)
+    def on_blocks_held(self, word: blocks.BlocksHeld) -> None:
+        """Decide, once; repeat the decision."""
+        if not self.admit(word.head) or self.standing.frozen:
+            return
+        self._peer_credit = max(0, word.credit)
+        decision = self.batches.decide(word)
+        if decision is not None:
+            self._say_decision(word.batch)
+            self._tell_credit()
+            name = "confirmed" if decision else "discarded"
+            self.system.meter.add("protokms_batches_decided", decision=name, peer=self.store)
+
+    def _say_decision(self, batch: int) -> None:
+        decision = self.batches.decided[batch]
+        decision.told = self.clock.now
+        kind = blocks.BlocksConfirmed if decision.confirmed else blocks.BlocksDiscarded
+        self.say(kind(head=self.standing.head(), batch=batch))
+
+    @handles(blocks.BlocksConfirmed)
+    def on_confirmed(self, word: blocks.BlocksConfirmed) -> None:
+        """The batch is a segment at both ends."""
+        self._conclude(word.head, word.batch, confirmed=True)
+
+    @handles(blocks.BlocksDiscarded)
+    def on_discarded(self, word: blocks.BlocksDiscarded) -> None:
+        """The batch is nothing at both ends."""
+        self._conclude(word.head, word.batch, confirmed=False)
+
+    def _conclude(self, head: Head, batch: int, *, confirmed: bool) -> None:
+        if not self.admit(head):
+            return
+        self.batches.conclude(batch, confirmed=confirmed)
+        credit = max(0, self._room())
+        self.say(blocks.BlocksSettled(head=self.standing.head(), batch=batch, credit=credit))
+        self.lease_ahead()
+
+    @handles(blocks.BlocksSettled)
+    def on_settled(self, word: blocks.BlocksSettled) -> None:
+        """The holder knows; make use of the segment."""
+        if self.admit(word.head):
+            self._peer_credit = max(0, word.credit)
+            self.batches.settle(word.batch)
+            self._tell_credit()
+            self.lease_ahead()
+
+    # Leases and transfers (R5, R6)
+
+    def lease_ahead(self) -> None:
+        """See to it that usable bits, or leases on their way, cover what comes next."""
+        if not self.standing.ready:
+            return
+        now = self.clock.now
+        ahead = self.stream.usable + self.stream.asked
+        names = []
+        while ahead < LEASE_AHEAD and (segment := self.stream.lease_next(now)):
+            names.append(segment.id)
+            ahead += segment.free
+        if names:
+            self.say(blocks.Lease(head=self.standing.head(), segments=tuple(names)))
+
+    @handles(blocks.Lease)
+    def on_lease(self, word: blocks.Lease) -> None:
+        """Hold the peer's leases durably, then say so."""
+        if self.admit(word.head):
+            held = tuple(name for name in word.segments if self.stream.hold_lease(name))
+            if held:
+                self.say(blocks.LeaseHeld(head=self.standing.head(), segments=held))
+
+    @handles(blocks.LeaseHeld)
+    def on_lease_held(self, word: blocks.LeaseHeld) -> None:
+        """Our leases are durable at both ends: their bits may be used."""
+        if self.admit(word.head):
+            for name in word.segments:
+                self.stream.lease_held(name)
+            self.on_stock()
+
+    def on_stock(self) -> None:
+        """There are new bits to use."""
+
+    def want(self, needed: int) -> None:
+        """Ask the peer for segments when we run short and it does not."""
+        now = self.clock.now
+        mine, theirs = self.stream.stock, self.stream.fresh_octets[False]
+        short = mine < max(needed, WANT_BELOW) and mine < theirs
+        if self.standing.ready and short and now - self._wanted >= WANT_EVERY_S:
+            self._wanted = now
+            octets = needed + (theirs - mine) // 2
+            self.tell(self.peer, blocks.Wanted(head=self.standing.head(now=True), octets=octets))
+
+    @handles(blocks.Wanted)
+    def on_wanted(self, word: blocks.Wanted) -> None:
+        """Give segments away, as long as we have more fresh ones than the peer."""
+        if not self.admit(word.head) or not self.standing.ready:
+            return
+        fresh, given = self.stream.fresh_octets, 0
+        while given < word.octets and fresh[True] > fresh[False]:
+            segment = self.stream.newest()
+            if segment is None or len(self.stream.giving) >= REPEATS_MAX:
+                break
+            given += segment.free
+            self._say_transfer(segment.id, self.stream.give(segment.id, self.clock.now))
+
+    def _say_transfer(self, name: SegmentId, n: int) -> None:
+        self.stream.giving[name] = self.clock.now
+        self.say(blocks.Transfer(head=self.standing.head(), segment=name, n=n))
+
+    @handles(blocks.Transfer)
+    def on_transfer(self, word: blocks.Transfer) -> None:
+        """Take a segment, once."""
+        if self.admit(word.head) and self.stream.accept(word.segment, word.n):
+            head = self.standing.head()
+            self.say(blocks.TransferTaken(head=head, segment=word.segment, n=word.n))
+            self.lease_ahead()
+
+    @handles(blocks.TransferTaken)
+    def on_taken(self, word: blocks.TransferTaken) -> None:
+        """It is the peer's."""
+        if self.admit(word.head):
+            self.stream.taken(word.segment, word.n)
+
+    @handles(blocks.SegmentClosed)
+    def on_closed(self, word: blocks.SegmentClosed) -> None:
+        """The owner is done with a segment: burn what no grant of ours holds."""
+        if self.admit(word.head) and self.stream.close(word.segment):
+            self.vault.segment_closed(word.segment)
+            head = self.standing.head()
+            self.say(blocks.SegmentClosedHeld(head=head, segment=word.segment))
+
+    @handles(blocks.SegmentClosedHeld)
+    def on_closed_held(self, word: blocks.SegmentClosedHeld) -> None:
+        """Both ends have burnt it."""
+        if self.admit(word.head):
+            self.stream.closed(word.segment)
+
+    # Repetition: whatever is not acknowledged is said again
+
+    def on_tick(self, now: Clock) -> None:
+        """Repeat, forget what nobody named, burn what nobody uses."""
+        if not self.standing.resumed:
+            self._ask()
+            return
+        lost = self.batches.forget_emitted(now.now - EMITTED_S)
+        if lost:
+            self.system.meter.add("protokms_octets_lost", lost, peer=self.store)
+            self._tell_credit()
+        self.stream.burn_idle(now.now - IDLE_BURN_S)
+        self.repeat(now)
+        self._export()
+
+    def repeat(self, now: Clock, *, everything: bool = False) -> None:
+        """Say again what has not been acknowledged for a while."""
+        before = now.now if everything else now.now - REPEAT_S
+        stream, batches = self.stream, self.batches
+        for number in [n for n, held in batches.held.items() if held.told <= before][:REPEATS_MAX]:
+            self._say_held(number)
+        for n in [n for n, it in batches.decided.items() if it.told <= before][:REPEATS_MAX]:
+            self._say_decision(n)
+        for name in [n for n, told in stream.giving.items() if told <= before][:REPEATS_MAX]:
+            self._say_transfer(name, stream.segments[name].n)
+        leases = [segment for segment in stream.asking() if segment.told <= before][:REPEATS_MAX]
+        for segment in leases:
+            segment.told = now.now
+        if leases:
+            names = tuple(segment.id for segment in leases)
+            self.say(blocks.Lease(head=self.standing.head(), segments=names))
+        for segment in [s for s in stream.closable() if s.told <= before][:REPEATS_MAX]:
+            segment.told = now.now
+            self.say(blocks.SegmentClosed(head=self.standing.head(), segment=segment.id))
+
+    def wipe(self) -> None:
+        """Blank on disk what is blank in memory."""
+        self.stream.wipe()
+
+    def _export(self) -> None:
+        facts = {
+            "stored": self.stream.octets,
+            "own": self.stream.stock,
+            "usable": self.stream.usable,
+            "undecided": self.batches.undecided + self.batches.emitted,
+        }
+        for kind, octets in facts.items():
+            self.system.meter.set("protokms_bits", octets * 8.0, peer=self.store, kind=kind)

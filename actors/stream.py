@@ -1,0 +1,352 @@
+"""The stream of bits that two ends share: segments, their owners, leases (R1, R5, R6).
+
+No actor, no clock of its own, no I/O: the key store is its doorman. Sizes are octets, not bits.
+A segment is a confirmed batch less its tag key; its octets lie in a row of their own (`bits`),
+are blanked in memory as soon as they are used, and on disk at the next `wipe`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from actors.journal import Journal, Shelf
+from actors.protocol.blocks import SegmentId
+from actors.protocol.grants import Piece
+from actors.standing import Standing
+
+Range = tuple[int, int]
+NEVER = -1e9
+
+
+@dataclass(slots=True)
+class Segment:
+    """One piece of the stream.
+
+    The owner uses it front to back: `next` is the first octet it has not used. The other end
+    mirrors that: `used` are the (start, end) ranges it knows to be gone, merged, ascending.
+    """
+
+    id: SegmentId
+    octets: bytearray = field(repr=False)
+    mine: bool
+    n: int = 0
+    leased: bool = False
+    next: int = 0
+    used: list[Range] = field(default_factory=list)
+    touched: float = 0.0
+    told: float = NEVER
+    grants: int = 0
+    """Grants in this segment whose fate the owner does not know yet."""
+
+    @property
+    def free(self) -> int:
+        """Octets that the owner may still allocate."""
+        return len(self.octets) - self.next
+
+    @property
+    def spent(self) -> bool:
+        """Whether no octet is left that somebody could use."""
+        used = self.next if self.mine else sum(end - start for start, end in self.used)
+        return used >= len(self.octets)
+
+    def blank(self, start: int, end: int) -> None:
+        """Forget octets in memory."""
+        self.octets[start:end] = bytes(end - start)
+
+    def overlaps(self, start: int, end: int) -> bool:
+        """Whether any of these octets is known to be gone."""
+        return any(start < e and s < end for s, e in self.used)
+
+    def mark(self, start: int, end: int) -> None:
+        """Mirror: the owner has used these octets."""
+        self.blank(start, end)
+        if self.used and self.used[-1][1] == start:  # nearly always: owners go front to back
+            self.used[-1] = (self.used[-1][0], end)
+        else:
+            self.used = _merged([*self.used, (start, end)])
+
+
+class Stream:
+    """All segments of one end; what changes goes to the journal."""
+
+    def __init__(self, journal: Journal, shelf: Shelf, standing: Standing, end: int) -> None:
+        self._journal, self._standing, self.end = journal, standing, end
+        self.segments: dict[SegmentId, Segment] = {}
+        self.giving: dict[SegmentId, float] = {}
+        self._fresh: dict[bool, dict[SegmentId, Segment]] = {True: {}, False: {}}
+        self._asking: dict[SegmentId, Segment] = {}
+        self._ready: dict[SegmentId, Segment] = {}
+        self._finished: dict[SegmentId, Segment] = {}
+        self._dirty: set[SegmentId] = set()
+        self.octets = self.stock = self.usable = self.asked = 0
+        """Octets in all segments; of ours and unused; of those, in leases that the peer holds, and
+        in leases that it does not hold yet."""
+        self.fresh_octets = {True: 0, False: 0}
+        """Octets in segments never leased: of ours, and of the peer's."""
+        bits = {id_: octets for id_, _, octets in shelf.each("bits")}
+        for id_, clear, _ in shelf.each("segment"):
+            self._load(segment_id(id_), clear, bits.get(id_))
+        for id_, _, _ in shelf.each("giving"):
+            self.giving[segment_id(id_)] = NEVER
+
+    def _load(self, name: SegmentId, clear: "list[int | list[Range]]", bits: bytes | None) -> None:
+        mine, n, leased, length, used = clear
+        assert isinstance(n, int)
+        assert isinstance(length, int)
+        assert isinstance(used, list)
+        segment = Segment(name, bytearray(bits or length), bool(mine), n, bool(leased))
+        segment.used = [(start, end) for start, end in used] if bits else [(0, length)]
+        self._add(segment)
+        if segment.mine and segment.leased:
+            self.burn(segment)  # R6: after any start the rest of every lease is burnt
+
+    def enter(self, name: SegmentId, octets: bytes, *, write_bits: bool) -> None:
+        """A confirmed batch becomes a segment; its first owner follows from its number (R5)."""
+        segment = Segment(name, bytearray(octets), name.batch % 2 == self.end)
+        self._add(segment)
+        if write_bits:
+            self._journal.put("bits", segment_key(name), None, octets)
+        self._save(segment)
+
+    def destroy(self) -> None:
+        """The epoch is over: every bit of it goes, on disk too."""
+        for name, segment in self.segments.items():
+            segment.blank(0, len(segment.octets))
+            self._journal.drop("segment", segment_key(name))
+            self._journal.drop("bits", segment_key(name))
+        for name in self.giving:
+            self._journal.drop("giving", segment_key(name))
+        mine, theirs = self._fresh[True], self._fresh[False]
+        for table in (self.segments, self.giving, self._asking, self._ready, self._finished):
+            table.clear()
+        for fresh in (mine, theirs, self._dirty):
+            fresh.clear()
+        self.octets = self.stock = self.usable = self.asked = 0
+        self.fresh_octets = {True: 0, False: 0}
+
+    # Ownership (R5)
+
+    def newest(self) -> Segment | None:
+        """Our newest segment never leased: the one to give away first."""
+        return next(reversed(self._fresh[True].values()), None)
+
+    def give(self, name: SegmentId, now: float) -> int:
+        """Give a whole, never leased segment away; return the number of the transfer."""
+        segment = self.segments[name]
+        assert segment.mine, "only the owner gives"
+        assert not segment.leased, "only fresh segments move"
+        self.stock -= segment.free
+        self._not_fresh(segment)
+        segment.mine, segment.n = False, segment.n + 1
+        self._is_fresh(segment)
+        self.giving[name] = now
+        self._journal.put("giving", segment_key(name), None)
+        self._save(segment)
+        self._standing.count()
+        return segment.n
+
+    def accept(self, name: SegmentId, n: int) -> bool:
+        """Take a segment that the peer gives; true if that transfer is to be acknowledged."""
+        segment = self.segments.get(name)
+        if segment is None:
+            return False  # a batch not yet decided here; the peer will repeat
+        if n == segment.n + 1 and not segment.mine and not segment.leased:
+            self._not_fresh(segment)
+            segment.mine, segment.n = True, n
+            self._is_fresh(segment)
+            self.stock += segment.free
+            self._drop_giving(name)
+            self._save(segment)
+            self._standing.count()
+        return n <= segment.n
+
+    def taken(self, name: SegmentId, n: int) -> None:
+        """The peer has it."""
+        segment = self.segments.get(name)
+        if segment and segment.n == n:
+            self._drop_giving(name)
+
+    # Leases and allocation (R6)
+
+    def lease_next(self, now: float) -> Segment | None:
+        """Record that our oldest fresh segment is about to be used; None if there is none.
+
+        It is usable once the peer holds that too.
+        """
+        segment = next(iter(self._fresh[True].values()), None)
+        if segment:
+            self._not_fresh(segment)
+            segment.leased, segment.told = True, now
+            self._asking[segment.id] = segment
+            self.asked += segment.free
+            self._save(segment)
+            self._standing.count()
+        return segment
+
+    def asking(self) -> Iterable[Segment]:
+        """Leases that the peer has not acknowledged."""
+        return self._asking.values()
+
+    def hold_lease(self, name: SegmentId) -> bool:
+        """Hold the peer's lease; false if the segment is not known yet, or not the peer's."""
+        segment = self.segments.get(name)
+        if segment is None or segment.mine:
+            return False
+        if not segment.leased:
+            self._not_fresh(segment)
+            segment.leased = True
+            self._save(segment)
+            self._standing.count()
+        return True
+
+    def lease_held(self, name: SegmentId) -> None:
+        """The peer holds our lease: its bits may leave."""
+        segment = self._asking.pop(name, None)
+        if segment:
+            self.asked -= segment.free
+            self.usable += segment.free
+            self._ready[name] = segment
+
+    def take(self, length: int, now: float) -> tuple[tuple[Piece, ...], bytes]:
+        """Allocate octets of usable segments; the caller has checked `usable`."""
+        assert length <= self.usable, "the caller checks first"
+        self.usable -= length
+        self.stock -= length
+        pieces, parts = [], []
+        while length:
+            segment = next(iter(self._ready.values()))
+            start = segment.next
+            end = segment.next = min(start + length, len(segment.octets))
+            parts.append(bytes(segment.octets[start:end]))
+            segment.blank(start, end)
+            segment.touched = now
+            segment.grants += 1
+            self._dirty.add(segment.id)
+            if not segment.free:
+                self._finished[segment.id] = self._ready.pop(segment.id)
+            pieces.append(Piece(segment.id.holder, segment.id.batch, start, end - start))
+            length -= end - start
+        return tuple(pieces), b"".join(parts)
+
+    def known(self, pieces: Iterable[Piece]) -> None:
+        """The owner knows the fate of a grant: it no longer stands in the way of a close."""
+        for piece in pieces:
+            segment = self.segments.get(SegmentId(piece.holder, piece.batch))
+            if segment:
+                segment.grants -= 1
+
+    def expect(self, pieces: Iterable[Piece]) -> None:
+        """After a start: the peer has not acknowledged a grant here."""
+        for piece in pieces:
+            segment = self.segments.get(SegmentId(piece.holder, piece.batch))
+            if segment:
+                segment.grants += 1
+
+    # The end of a segment (R1)
+
+    def burn(self, segment: Segment) -> None:
+        """Use up what is left of a segment of ours, for nothing."""
+        if self._ready.pop(segment.id, None):
+            self.usable -= segment.free
+        self.stock -= segment.free
+        segment.next = len(segment.octets)
+        segment.blank(0, segment.next)
+        self._finished[segment.id] = segment
+        self._dirty.add(segment.id)
+
+    def burn_idle(self, before: float) -> None:
+        """Burn the rest of segments of ours in use that nobody has touched since."""
+        for segment in list(self._ready.values()):
+            if segment.next and segment.touched < before:
+                self.burn(segment)
+
+    def closable(self) -> list[Segment]:
+        """Segments of ours all used, where the fate of every grant is known."""
+        return [segment for segment in self._finished.values() if not segment.grants]
+
+    def close(self, name: SegmentId) -> bool:
+        """The owner has no more use for a segment: burn what no grant holds, forget it."""
+        segment = self.segments.get(name)
+        if segment is not None:
+            if segment.mine or not segment.leased:
+                return False
+            self._remove(segment)
+        return True
+
+    def closed(self, name: SegmentId) -> None:
+        """The peer has burnt it too."""
+        segment = self._finished.get(name)
+        if segment and not segment.grants:
+            self._remove(segment)
+
+    def mark(self, pieces: Iterable[Piece]) -> None:
+        """Mirror: these octets are gone."""
+        for piece in pieces:
+            name = SegmentId(piece.holder, piece.batch)
+            segment = self.segments.get(name)
+            if segment and not segment.mine:
+                segment.mark(piece.offset, piece.offset + piece.length)
+                self._dirty.add(name)
+
+    def wipe(self) -> None:
+        """Blank on disk what is blank in memory."""
+        for name in sorted(self._dirty, key=segment_key):
+            segment = self.segments[name]
+            if segment.spent:
+                self._journal.drop("bits", segment_key(name))
+            else:
+                self._journal.put("bits", segment_key(name), None, bytes(segment.octets))
+            self._save(segment)
+        self._dirty.clear()
+
+    def _add(self, segment: Segment) -> None:
+        self.segments[segment.id] = segment
+        self.octets += len(segment.octets)
+        self.stock += segment.free if segment.mine else 0
+        if not segment.leased:
+            self._is_fresh(segment)
+
+    def _is_fresh(self, segment: Segment) -> None:
+        self._fresh[segment.mine][segment.id] = segment
+        self.fresh_octets[segment.mine] += len(segment.octets)
+
+    def _not_fresh(self, segment: Segment) -> None:
+        if self._fresh[segment.mine].pop(segment.id, None):
+            self.fresh_octets[segment.mine] -= len(segment.octets)
+
+    def _remove(self, segment: Segment) -> None:
+        del self.segments[segment.id]
+        self._finished.pop(segment.id, None)
+        self.octets -= len(segment.octets)
+        segment.blank(0, len(segment.octets))
+        self._dirty.discard(segment.id)
+        self._drop_giving(segment.id)
+        self._journal.drop("segment", segment_key(segment.id))
+        self._journal.drop("bits", segment_key(segment.id))
+
+    def _drop_giving(self, name: SegmentId) -> None:
+        if self.giving.pop(name, None) is not None:
+            self._journal.drop("giving", segment_key(name))
+
+    def _save(self, segment: Segment) -> None:
+        value = (segment.mine, segment.n, segment.leased, len(segment.octets), segment.used)
+        self._journal.put("segment", segment_key(segment.id), value)
+
+
+def segment_key(name: SegmentId) -> bytes:
+    """Lay out the name of a segment as the id of its rows."""
+    return bytes((name.holder,)) + name.batch.to_bytes(8, "big")
+
+
+def segment_id(key: bytes) -> SegmentId:
+    """Undo `segment_key`."""
+    return SegmentId(key[0], int.from_bytes(key[1:], "big"))
+
+
+def _merged(ranges: list[Range]) -> list[Range]:
+    made: list[Range] = []
+    for start, end in sorted(ranges):
+        if made and start <= made[-1][1]:
+            made[-1] = (made[-1][0], max(end, made[-1][1]))
+        else:
+            made.append((start, end))
+    return made

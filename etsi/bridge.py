@@ -1,0 +1,178 @@
+"""The edge between asyncio and actors: questions go out on the loop, answers come from any thread.
+
+An answer costs the loop one wake-up for all that arrived since the last one. There is one timer
+for each length of time-out, armed only while a question is open.
+"""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from actors.base import System
+from actors.protocol.common import Failed
+from transport.envelope import Address, Envelope
+from transport.message import Message
+
+
+class Inbox(Protocol):
+    """What a system delivers to."""
+
+    def tell(self, envelope: Envelope) -> None:
+        """Take one envelope, on any thread; never blocks."""
+        ...
+
+
+class EdgeSystem(System, Protocol):
+    """A system that also delivers to what is no actor."""
+
+    def register(self, name: str, inbox: Inbox) -> None:
+        """Deliver to this inbox what is addressed to the name."""
+        ...
+
+    def unregister(self, name: str) -> None:
+        """Undo `register`; harmless when there is none."""
+        ...
+
+
+class Asking(Protocol):
+    """What a front end's handlers need of a bridge; tests bring their own."""
+
+    def ask(
+        self, to: Address, body: Message, timeout: float, trace: str = ""
+    ) -> Awaitable[Message]:
+        """Ask an actor; the answer, or `Failed`, comes within `timeout` seconds."""
+        ...
+
+    def tell(self, to: Address, body: Message, trace: str = "") -> None:
+        """Tell an actor, and expect no answer."""
+        ...
+
+
+class Bridge:
+    """Asks actors on behalf of coroutines; all methods but `deliver` belong to the loop thread.
+
+    `late` hears of answers that came when nobody waited any more.
+    """
+
+    def __init__(self, system: EdgeSystem, name: str, late: Callable[[Envelope], None]) -> None:
+        self.address = Address(name, system.node)
+        self._system, self._late = system, late
+        self._tokens = itertools.count(int.from_bytes(system.random(8), "big") >> 2)
+        self._open: dict[int, tuple[Address, asyncio.Future[Message]]] = {}
+        self._lines: dict[float, _Line] = {}
+        self._arrived: deque[Envelope] = deque()
+        self._woken = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to take answers, on this loop."""
+        self._loop, self._woken = loop, False
+        self._system.register(self.address.name, _Letterbox(self.deliver))
+
+    def close(self) -> None:
+        """Take no more answers; questions still open have failed."""
+        self._system.unregister(self.address.name)
+        self._loop = None
+        for token in list(self._open):
+            self._settle(token, Failed(code="not_ready", why="the front end stops"))
+
+    def ask(
+        self, to: Address, body: Message, timeout: float, trace: str = ""
+    ) -> asyncio.Future[Message]:
+        """Ask an actor; the answer, or `Failed`, comes within `timeout` seconds.
+
+        A `Failed("timeout")` means that the outcome is unknown, not that it is "no".
+        """
+        loop = self._loop
+        if loop is None:
+            raise RuntimeError("the bridge is not open")
+        future: asyncio.Future[Message] = loop.create_future()
+        token = next(self._tokens)
+        self._open[token] = to, future
+        self._remember(loop, timeout, token)
+        self._system.send(Envelope(self.address, to, body, token, False, trace))
+        return future
+
+    def tell(self, to: Address, body: Message, trace: str = "") -> None:
+        """Tell an actor, and expect no answer."""
+        self._system.send(Envelope(self.address, to, body, 0, False, trace))
+
+    def deliver(self, envelope: Envelope) -> None:
+        """Take an envelope, on any thread."""
+        self._arrived.append(envelope)  # first this, then the flag: `_collect` goes the other way
+        loop = self._loop
+        if self._woken or loop is None:
+            return
+        self._woken = True
+        try:
+            loop.call_soon_threadsafe(self._collect)
+        except RuntimeError:  # the loop was closed in between: nobody waits
+            self._arrived.clear()
+
+    def _collect(self) -> None:
+        self._woken = False
+        arrived = self._arrived
+        while arrived:
+            envelope = arrived.popleft()
+            if not envelope.answer:
+                self._system.meter.add("protokms_http_refused", reason="not_an_answer")
+                continue
+            asked, future = self._open.get(envelope.token, (None, None))
+            if future is None or asked != envelope.sender:  # only whom we asked may answer
+                self._late(envelope)
+                continue
+            del self._open[envelope.token]
+            if future.done():
+                self._late(envelope)
+            else:
+                future.set_result(envelope.body)
+
+    def _remember(self, loop: asyncio.AbstractEventLoop, timeout: float, token: int) -> None:
+        line = self._lines.get(timeout)
+        if line is None:
+            line = self._lines[timeout] = _Line()
+        due = line.due
+        while due and due[0][1] not in self._open:
+            due.popleft()
+        due.append((loop.time() + timeout, token))
+        if not line.armed:
+            line.armed = True
+            loop.call_at(due[0][0], self._ring, line)
+
+    def _ring(self, line: "_Line") -> None:
+        line.armed = False
+        loop, due = self._loop, line.due
+        if loop is None:
+            return
+        now = loop.time()
+        while due and (due[0][0] <= now or due[0][1] not in self._open):
+            self._settle(due.popleft()[1], Failed(code="timeout", why="no answer"))
+        if due:
+            line.armed = True
+            loop.call_at(due[0][0], self._ring, line)
+
+    def _settle(self, token: int, body: Message) -> None:
+        _, future = self._open.pop(token, (None, None))
+        if future and not future.done():
+            future.set_result(body)
+
+
+class _Line:
+    """Questions with one length of time-out, oldest first: (deadline, token)."""
+
+    __slots__ = ("armed", "due")
+
+    def __init__(self) -> None:
+        self.due: deque[tuple[float, int]] = deque()
+        self.armed = False
+
+
+class _Letterbox:
+    """The inbox that a system sees of a bridge."""
+
+    __slots__ = ("tell",)
+
+    def __init__(self, tell: Callable[[Envelope], None]) -> None:
+        self.tell = tell

@@ -1,0 +1,168 @@
+"""What all requests of a front end have in common: the gate, the limits, the answer, the log."""
+
+import asyncio
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from multidict import CIMultiDict
+from structlog.typing import FilteringBoundLogger
+
+from actors.base import Meter
+from etsi.call import Call
+from etsi.connection import HEADERS, Connection
+from etsi.identity import Caller, Gate
+from etsi.limits import Seats
+from etsi.options import Options
+from etsi.reply import Problem, Reply, quoted
+
+Api = Callable[[Call], Awaitable[Reply]]
+
+_HEADERS = CIMultiDict(HEADERS)
+_LAST = frozenset(
+    ("not_authenticated", "draining", "too_many_connections", "too_large", "encoding", "slow")
+)
+"""After these the connection is closed: its caller is unwelcome, or its body unread."""
+
+
+class Door:
+    """Lets requests in to `api`, within limits, and writes out what it replies.
+
+    `gate` may be replaced from any thread. All else belongs to the loop thread.
+    """
+
+    def __init__(
+        self, api: Api, options: Options, log: FilteringBoundLogger, meter: Meter, life: str
+    ) -> None:
+        self.gate = Gate()
+        self.seats = Seats(options.max_in_flight, options.max_in_flight_per_sae)
+        self._api, self._log, self._meter, self._life = api, log, meter, life
+        self._body_s, self._write_s = options.body_timeout_s, options.write_timeout_s
+        self._count = 0
+        self._drained: Callable[[], None] | None = None
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; every way out is a JSON body and a log line."""
+        began = time.perf_counter()
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        connection.begin()
+        self._count += 1
+        caller = connection.caller
+        call = Call(request, caller, f"{self._life}-{self._count:x}", self._body_s)
+        try:
+            self._admit(connection)
+        except Problem as no:
+            try:
+                return await self._send(call, connection, no.reply(), began)
+            finally:
+                connection.end()
+        try:
+            reply = await self._ask(call)
+            return await self._send(call, connection, reply, began)
+        finally:
+            connection.end()
+            self.seats.leave(caller.sae)
+            if self._drained:
+                self._settle()
+
+    def drain(self, done: Callable[[], None]) -> None:
+        """Let no more requests in; `done()` once none is open."""
+        self._drained = done
+        self._settle()
+
+    def refused(self, reason: str, caller: Caller) -> None:
+        """Count and log what never became a request."""
+        self._meter.add("protokms_http_refused", reason=reason)
+        self._log.info("request_refused", reason=reason, sae=caller.sae)
+
+    def _admit(self, connection: Connection) -> None:
+        caller = connection.caller
+        objection = self.gate.objection(caller, time.time())
+        if objection:
+            raise Problem(401, "not_authenticated", objection)
+        if self._drained:
+            raise Problem(503, "draining", "this KME is being stopped", retry_after=5)
+        if not connection.seated:
+            text = "too many connections at a time; use fewer, and keep them"
+            raise Problem(503, "too_many_connections", text, retry_after=1)
+        if not self.seats.take(caller.sae):
+            raise Problem(503, "busy", "too many requests at a time", retry_after=1)
+
+    async def _ask(self, call: Call) -> Reply:
+        try:
+            return await self._api(call)
+        except Problem as no:
+            return no.reply()
+        except Exception as why:  # whatever it is, the caller gets an answer
+            frame = traceback.extract_tb(why.__traceback__)[-1]
+            at = f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
+            self._log.error("request_failed", why=type(why).__name__, at=at, trace=call.trace)
+            text = "internal error; ask again later"
+            return Problem(503, "internal", text, retry_after=1).reply()
+
+    async def _send(
+        self, call: Call, connection: Connection, reply: Reply, began: float
+    ) -> web.StreamResponse:
+        response = _response(reply)
+        settle, written = reply.settle, False
+        try:
+            async with asyncio.timeout(self._write_s):
+                await response.prepare(call.request)
+                await response.write_eof()
+                await connection.flushed(len(reply.body))
+            written = True
+        except (ConnectionError, TimeoutError):
+            connection.abort()
+        finally:  # a cancelled handler has not written either
+            if settle:
+                settle(written)
+            self._note(call, reply, written, time.perf_counter() - began)
+        return response
+
+    def _note(self, call: Call, reply: Reply, written: bool, seconds: float) -> None:
+        status, route = str(reply.status), call.route
+        meter = self._meter
+        meter.add("protokms_http_requests", route=route, status=status)
+        meter.add("protokms_http_seconds", seconds, route=route)
+        facts: dict[str, object] = {}
+        if reply.code:
+            facts["code"] = reply.code
+        if not written:
+            facts["written"] = False
+            meter.add("protokms_http_refused", reason="not_written")
+        if call.keys and reply.status == 200:  # noqa: PLR2004
+            meter.add("protokms_http_keys", call.keys, route=route)
+        self._log.info(
+            "request",
+            method=call.method if call.method in ("GET", "POST") else quoted(call.method),
+            route=route,
+            status=reply.status,
+            sae=call.caller.sae,
+            peer=call.peer,
+            keys=call.keys,
+            ms=round(seconds * 1000, 3),
+            trace=call.trace,
+            **facts,
+        )
+
+    def _settle(self) -> None:
+        if self._drained and not self.seats.total:
+            done, self._drained = self._drained, _nothing
+            done()
+
+
+def _response(reply: Reply) -> web.Response:
+    response = web.Response(status=reply.status, body=reply.body, headers=_HEADERS)
+    if reply.retry_after:
+        response.headers["Retry-After"] = str(reply.retry_after)
+    if reply.allow:
+        response.headers["Allow"] = reply.allow
+    if reply.code in _LAST:
+        response.force_close()
+    return response
+
+
+def _nothing() -> None:
+    """Stand for a `done` that was called: the door stays shut."""

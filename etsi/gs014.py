@@ -1,0 +1,261 @@
+"""ETSI GS QKD 014 V1.1.1: status, enc_keys and dec_keys for the SAEs whose KME this node is."""
+
+from binascii import b2a_base64
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NoReturn
+
+import msgspec
+
+from actors.protocol import keys, peers
+from actors.protocol.common import Failed
+from etsi import gs014_request, openapi
+from etsi.bridge import Asking
+from etsi.call import Call, segment
+from etsi.gs014_request import malformed
+from etsi.options import Options
+from etsi.reply import Problem, Reply, quoted
+from transport.envelope import Address
+from transport.message import Message, Secret
+
+NOT_FOUND = "one or more keys specified are not found on KME"
+
+REFUSALS: dict[str, tuple[int, str, int]] = {
+    "no_keys": (503, "not enough key material for these SAEs now; ask again later", 1),
+    "peer_down": (503, "the KME of the other SAE cannot be reached now", 2),
+    "busy": (503, "too many requests at a time; ask again later", 1),
+    "not_ready": (503, "this KME is not ready; ask again later", 2),
+    "frozen": (503, "the keys shared with the KME of the other SAE are being checked", 60),
+    "too_many_undelivered": (503, "too many keys of these SAEs wait to be fetched", 5),
+    "timeout": (503, "no answer in time; ask again later", 1),
+    "crashed": (503, "internal error; ask again later", 1),
+    "no_such_actor": (503, "no key material is shared with the KME of the other SAE", 5),
+    "no_such_key": (400, NOT_FOUND, 0),
+    "not_named": (401, "this SAE is not named for one or more of the keys", 0),
+    "malformed": (400, "", 0),
+    "not_allowed": (400, "", 0),
+}
+"""Refusals of the key store: status, text (empty: its own words), seconds for `Retry-After`.
+
+What is not listed is our own fault: 503, in the standard's table "error on server side".
+"""
+
+_INT32 = (1 << 31) - 1
+_ROOT = ["api", "v1", "keys"]
+_METHODS = {
+    "status": "GET",
+    "enc_keys": "GET, POST",
+    "dec_keys": "GET, POST",
+}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where each SAE is at home: what the peer manager last said, in dictionaries."""
+
+    here: str
+    kms: dict[str, str]
+    ids: dict[str, str]
+
+    @classmethod
+    def of(cls, located: peers.Located) -> "Places":
+        """Take over the words of the peer manager."""
+        return cls(located.here, dict(located.saes), dict(located.ids))
+
+
+class Gs014:
+    """The three methods of the standard; it knows HTTP as a `Call` that becomes a `Reply`.
+
+    `places` is replaced, from any thread, whenever the directory changes; None until it is known.
+    """
+
+    def __init__(self, bridge: Asking, node: str, options: Options) -> None:
+        self._bridge, self._node, self._options = bridge, node, options
+        self._openapi = openapi.document(options)
+        self.places: Places | None = None
+
+    async def __call__(self, call: Call) -> Reply:
+        """Answer one authenticated request, or raise `Problem`."""
+        path = call.path
+        if path == ["openapi.json"]:
+            call.route = "openapi"
+            _allow(call, "GET")
+            return Reply(200, self._openapi)
+        if len(path) < 5 or path[:3] != _ROOT or path[4] not in _METHODS:  # noqa: PLR2004
+            raise Problem(404, "no_such_path", "there is nothing at this path")
+        method, style = path[4], path[5:]
+        if style and method != "enc_keys":
+            raise Problem(404, "no_such_path", "there is nothing at this path")
+        call.route = method
+        _allow(call, "GET" if style else _METHODS[method])
+        if method == "status":
+            return await self._status(call, self._peer(call, segment(path[3])))
+        if method == "enc_keys":
+            return await self._enc_keys(call, self._peer(call, segment(path[3])), style)
+        return await self._dec_keys(call, self._peer(call, segment(path[3])))
+
+    async def _status(self, call: Call, slave: str) -> Reply:
+        options, places = self._options, self._known()
+        kms = places.kms[slave]
+        size = options.key_size_bits // 8
+        question = keys.GetStatus(master=call.caller.sae, slave=slave, size=size)
+        stock = await self._ask(call, kms, question)
+        if not isinstance(stock, keys.Stock):
+            _refuse(stock)
+        capacity = min(max(stock.capacity, 0), _INT32)
+        body = {
+            "source_KME_ID": places.ids.get(places.here, places.here),
+            "target_KME_ID": places.ids.get(kms, kms),
+            "master_SAE_ID": call.caller.sae,
+            "slave_SAE_ID": slave,
+            "key_size": options.key_size_bits,
+            "stored_key_count": min(max(stock.stored, 0), capacity),
+            "max_key_count": capacity,
+            "max_key_per_request": options.max_keys_per_request,
+            "max_key_size": options.max_key_size_bits,
+            "min_key_size": options.min_key_size_bits,
+            "max_SAE_ID_count": options.max_sae_id_count,
+        }
+        return Reply(200, msgspec.json.encode(body))
+
+    async def _enc_keys(self, call: Call, slave: str, style: list[str]) -> Reply:
+        options = self._options
+        if style:
+            wanted = gs014_request.wanted_by_query(_pairs(style), options)
+        elif call.method == "POST" and (values := gs014_request.body(await call.body())):
+            wanted = gs014_request.wanted_by_body(values, options)
+        else:
+            wanted = gs014_request.wanted_by_query(gs014_request.query(call.query), options)
+        kms = self._known().kms[slave]
+        slaves = (slave, *self._additional(call, slave, wanted.additional))
+        octets = wanted.size // 8
+        question = keys.GetKey(
+            master=call.caller.sae, slaves=slaves, number=wanted.number, size=octets
+        )
+        made = await self._ask(call, kms, question)
+        if not isinstance(made, keys.Keys):
+            _refuse(made)
+        if made.size != octets or len(made.octets) != octets * wanted.number:
+            raise RuntimeError("the key store answered with other keys than were asked for")
+        call.keys = wanted.number
+        return Reply(200, container_of_grant(made))
+
+    async def _dec_keys(self, call: Call, master: str) -> Reply:
+        if call.method == "POST" and (values := gs014_request.body(await call.body())):
+            names = gs014_request.names_by_body(values, self._options)
+        else:
+            names = gs014_request.names_by_query(gs014_request.query(call.query))
+        kms = self._known().kms[master]
+        question = keys.GetKeyWithIds(master=master, slave=call.caller.sae, names=names)
+        taken = await self._ask(call, kms, question)
+        if not isinstance(taken, keys.KeysWithIds):
+            _refuse(taken)
+        settle = partial(self._settle, self._store(kms), taken.receipt, call.trace)
+        if len(taken.octets) != len(names):
+            settle(False)
+            raise RuntimeError("the key store answered with other keys than were asked for")
+        call.keys = len(names)
+        return Reply(200, container(names, taken.octets), settle=settle)
+
+    def _settle(self, store: Address, receipt: int, trace: str, written: bool) -> None:
+        body = keys.Written(receipt=receipt) if written else keys.Broken(receipt=receipt)
+        self._bridge.tell(store, body, trace)
+
+    def _ask(self, call: Call, kms: str, question: Message) -> Awaitable[Message]:
+        timeout = self._options.request_timeout_s
+        return self._bridge.ask(self._store(kms), question, timeout, call.trace)
+
+    def _store(self, kms: str) -> Address:
+        return Address(f"key_store/{kms}", self._node)
+
+    def _known(self) -> Places:
+        if self.places is None:
+            _refuse(Failed(code="not_ready", why=""))
+        return self.places
+
+    def _peer(self, call: Call, other: str) -> str:
+        """Check that the caller is at home here, and the other SAE known; return the latter."""
+        places, me = self._known(), call.caller.sae
+        home = places.kms.get(me)
+        if home is None:
+            raise Problem(401, "unknown_caller", f"SAE {quoted(me)} is not known in this network")
+        if home != places.here:
+            kme = places.ids.get(home, home)
+            text = f"SAE {quoted(me)} is served by the KME {kme}, not by this one"
+            raise Problem(401, "not_at_home", text)
+        if other not in places.kms:
+            raise _unknown(other)
+        call.peer = other
+        if other == me and not self._options.allow_loopback_pairs:
+            raise Problem(400, "loopback", "master and slave are the same SAE")
+        return other
+
+    def _additional(self, call: Call, slave: str, others: tuple[str, ...]) -> Sequence[str]:
+        """Check that these SAEs are at the KMS of the slave; return those not named before."""
+        if not others:
+            return ()
+        places = self._known()
+        kms = places.kms[slave]
+        for sae in others:
+            if sae not in places.kms:
+                raise _unknown(sae)
+            if sae == call.caller.sae and not self._options.allow_loopback_pairs:
+                raise Problem(400, "loopback", "additional_slave_SAE_IDs names the master SAE")
+            if places.kms[sae] != kms:
+                text = f"SAE {quoted(sae)} is not at the KME of the slave SAE; keys for SAEs at"
+                raise Problem(400, "other_kme", f"{text} different KMEs are not supported")
+        return [sae for sae in others if sae != slave]
+
+
+def container(names: Sequence[keys.KeyName], secrets: Sequence[Secret]) -> bytes:
+    """Write a key container (014 6.3) of keys by their names, in that order."""
+    pairs = zip(names, secrets, strict=True)
+    rows = [
+        b'{"key_ID":"%b","key":"%b"}'
+        % (
+            keys.key_id(name.grant, name.index).encode(),
+            b2a_base64(secret.reveal(), newline=False),
+        )
+        for name, secret in pairs
+    ]
+    return b'{"keys":[%b]}' % b",".join(rows)
+
+
+def container_of_grant(made: keys.Keys) -> bytes:
+    """Write a key container (014 6.3) of all keys of one grant."""
+    octets, size = made.octets.reveal(), made.size
+    first = keys.key_id(made.grant, 0)[:-8].encode()  # the index is the last 8 digits
+    rows = [
+        b'{"key_ID":"%b%08x","key":"%b"}'
+        % (first, index, b2a_base64(octets[at : at + size], newline=False))
+        for index, at in enumerate(range(0, len(octets), size))
+    ]
+    return b'{"keys":[%b]}' % b",".join(rows)
+
+
+def _allow(call: Call, methods: str) -> None:
+    if call.method not in methods.split(", "):
+        text = f"{quoted(call.method)} is not for this path; allowed: {methods}"
+        raise Problem(405, "method", text, allow=methods)
+
+
+def _pairs(style: list[str]) -> dict[str, str]:
+    """Read `number/1/size/256`, as some clients write a GET."""
+    names = style[0::2]
+    if len(style) % 2 or not set(names) <= {"number", "size"}:
+        raise Problem(404, "no_such_path", "there is nothing at this path")
+    if len(set(names)) != len(names):
+        raise malformed("a name appears twice in the path")
+    return dict(zip(names, style[1::2], strict=True))
+
+
+def _refuse(answer: Message) -> NoReturn:
+    code = answer.code if isinstance(answer, Failed) else "crashed"
+    status, text, retry_after = REFUSALS.get(code, REFUSALS["crashed"])
+    why = answer.why if isinstance(answer, Failed) else ""
+    raise Problem(status, code, text or why or code, retry_after=retry_after)
+
+
+def _unknown(sae: str) -> Problem:
+    return Problem(400, "unknown_sae", f"SAE {quoted(sae)} is not known in this network")

@@ -1,0 +1,184 @@
+"""What people type: every command of `protokms`, with an example in its help."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from protokms import cli, cli_lab, cli_sae
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,  # locals may hold keys
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A key management system for QKD networks, made of actors. A prototype for labs.",
+)
+store = typer.Typer(no_args_is_help=True, help="Look at, or give up, the store of one peer.")
+keys = typer.Typer(no_args_is_help=True, help="Change the key that seals a node's store.")
+app.add_typer(cli_lab.app, name="lab", help="Make and run networks of nodes on this machine.")
+app.add_typer(cli_sae.app, name="sae", help="Fetch keys as an application would (ETSI GS QKD 014).")
+app.add_typer(store, name="store")
+app.add_typer(keys, name="keys")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Config = Annotated[Path, typer.Option("--config", help="Configuration of the node.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Take the options that stand before a command."""
+    if version:
+        typer.echo(cli.version())
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    nodes: Annotated[int, typer.Option(min=2, max=16, help="Nodes in a row.")] = 2,
+    number: Annotated[
+        int, typer.Option("--keys", min=1, max=128, help="Keys for each pair of neighbours.")
+    ] = 5,
+    as_json: Json = False,
+) -> None:
+    """Two nodes, two applications, equal keys: the whole thing in one command.
+
+    Everything lives in one process and one temporary directory, which is removed at the end.
+
+    Example: `protokms demo --keys 3`
+    """
+    from protokms.demo import DemoFailed, run_demo  # noqa: PLC0415 -- loads a whole node
+
+    try:
+        result = run_demo(nodes, number)
+    except DemoFailed as why:
+        typer.echo(f"the demo failed: {why}", err=True)
+        raise typer.Exit(1) from None
+    if as_json:
+        typer.echo(json.dumps(result.as_json(), indent=2))
+    else:
+        table = Table(title=f"{len(result.rows)} keys, fetched by both applications of each pair")
+        for name in ("key_ID", "pair", "bits", "fingerprint", "equal"):
+            table.add_column(name, no_wrap=True)
+        for row in result.rows:
+            cells = row.key_id, row.pair, str(row.bits), row.fingerprint
+            table.add_row(*cells, "equal" if row.equal else "[bold red]DIFFERENT")
+        console = Console(width=None if sys.stdout.isatty() else 120)
+        console.print(table)
+        console.print(f"{result.seconds:.1f} s from nothing to equal keys; all of it is gone now.")
+    if not result.equal:
+        raise typer.Exit(1)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def node(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(help="Configuration of the node, TOML.")],
+    check: Annotated[bool, typer.Option("--check", help="Check everything, run nothing.")] = False,
+    process: Annotated[str, typer.Option(help="Which process of the node to run.")] = "core",
+) -> None:
+    """Run one node in the foreground.
+
+    SIGTERM drains it and exits 0; SIGHUP reads certificates, deny list and directory again.
+
+    Example: `protokms node lab/kms-1/node.toml --check`
+    """
+    # `cli.main` never comes here: it is listed for its help.
+    from protokms.cli_node import run  # noqa: PLC0415
+
+    args = [str(config), "--process", process, *(["--check"] if check else []), *context.args]
+    raise typer.Exit(run(args))
+
+
+@store.command("check")
+def store_check(
+    peer: Annotated[str, typer.Argument(help="Name of the peer KMS.")],
+    config: Config,
+    as_json: Json = False,
+) -> None:
+    """Read every row of the store shared with a peer, and tell what is in it.
+
+    The node must not be running.
+
+    Example: `protokms store check kms-2 --config lab/kms-1/node.toml`
+    """
+    from protokms.upkeep import UpkeepFailed, check_store  # noqa: PLC0415
+
+    try:
+        found = check_store(config, peer)
+    except UpkeepFailed as why:
+        typer.echo(str(why), err=True)
+        raise typer.Exit(1) from None
+    if as_json:
+        typer.echo(json.dumps({"peer": peer, "rows": found}))
+        return
+    table = Table(title=f"store shared with {peer}: every row opens")
+    table.add_column("kind")
+    table.add_column("rows", justify="right")
+    for kind, rows in found.items():
+        table.add_row(kind, str(rows))
+    Console().print(table)
+
+
+@store.command("reset")
+def store_reset(
+    peer: Annotated[str, typer.Argument(help="Name of the peer KMS.")],
+    config: Config,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Destroy everything in the store shared with a peer: its bits, and keys not yet fetched.
+
+    The node must not be running. The other end notices, and both begin a new epoch.
+
+    Example: `protokms store reset kms-2 --config lab/kms-1/node.toml`
+    """
+    from protokms.upkeep import UpkeepFailed, reset_store  # noqa: PLC0415
+
+    if not yes:
+        typer.confirm(f"Destroy all bits and keys shared with {peer}?", abort=True)
+    try:
+        gone = reset_store(config, peer)
+    except UpkeepFailed as why:
+        typer.echo(str(why), err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{gone} rows of the store shared with {peer} are destroyed")
+
+
+@keys.command("rotate")
+def keys_rotate(
+    config: Config,
+    new_key: Annotated[
+        Path, typer.Option("--new-key", help="File of the new node key; made when missing.")
+    ],
+) -> None:
+    """Seal the store of a node under a new node key.
+
+    The node must not be running. Afterwards let `node_key` in its configuration say where the
+    new key is, and destroy the old one.
+
+    Example: `protokms keys rotate --config lab/kms-1/node.toml --new-key lab/kms-1/node2.key`
+    """
+    from protokms.upkeep import UpkeepFailed, rotate_key  # noqa: PLC0415
+
+    try:
+        rows = rotate_key(config, new_key)
+    except UpkeepFailed as why:
+        typer.echo(str(why), err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{rows} sealed rows are under the key in {new_key} now; point node_key at it")
+
+
+if importlib.util.find_spec("protokms.cli_bench"):
+    from protokms import cli_bench
+
+    app.add_typer(cli_bench.app, name="bench", help="Measure this machine.")

@@ -1,0 +1,54 @@
+"""How a node logs: one JSON line an event, or a readable one on a terminal; never key bits."""
+
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Literal, TextIO
+
+import msgspec
+import structlog
+
+from transport.message import Secret
+
+Kind = Literal["json", "console", "auto"]
+
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
+
+
+def configure(kind: Kind = "auto", stream: TextIO | None = None, level: str = "info") -> None:
+    """Set logging up for this process; only a program that owns its process calls this."""
+    out = stream or sys.stderr
+    console = kind == "console" or (kind == "auto" and out.isatty())
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            hide_octets,
+            _console() if console else _json,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=True,
+    )
+
+
+def hide_octets(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Replace octets and secrets by their length: a log is no place for them (P6)."""
+    for name, value in event.items():
+        if isinstance(value, bytes | bytearray | memoryview | Secret):
+            event[name] = f"<{len(value)} octets>"
+    return event
+
+
+def _json(_logger: Any, _method: str, event: Mapping[str, Any]) -> str:
+    try:
+        return _encode(event).decode()
+    except (TypeError, ValueError):  # a log line must not bring an actor down
+        return _encode({name: str(value) for name, value in event.items()}).decode()
+
+
+def _console() -> structlog.dev.ConsoleRenderer:
+    # No rich tracebacks: they print local variables, and those may hold keys.
+    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)

@@ -1,0 +1,202 @@
+"""What operators look at: `/metrics`, `/health`, `/ready`, in plain HTTP on a port of its own."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import Metric
+
+from actors.protocol.common import Failed, Health, Healthy
+from protokms.meter import MemoryMeter, Sample
+from transport.message import Message
+
+_ASK_S = 2.0
+_STOP_S = 5.0
+_NOT_ALIVE = frozenset({"no_such_actor", "undeliverable", "crashed", "timeout"})
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+_OK, _UNAVAILABLE = 200, 503
+
+
+class Vitals(Protocol):
+    """What is asked for a node's health: its actors, and what is wrong beside them."""
+
+    node: str
+
+    def names(self) -> Sequence[str]:
+        """Return the actors that should be alive."""
+        ...
+
+    def ask(self, name: str, body: Message, timeout: float) -> Future[Message]:
+        """Ask one of them."""
+        ...
+
+    def troubles(self) -> Sequence[str]:
+        """Return why the node is not ready, as far as no actor says so."""
+        ...
+
+    def sample(self) -> None:
+        """Set the gauges that are only worth setting when somebody looks."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Checkup:
+    """What came out of asking every actor how it is."""
+
+    node: str
+    answers: dict[str, Message]
+    troubles: tuple[str, ...]
+
+    @property
+    def alive(self) -> bool:
+        """Whether every actor answers."""
+        return not any(_dead(answer) for answer in self.answers.values())
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why the node is not ready; empty when it is."""
+        found = list(self.troubles)
+        for name, answer in self.answers.items():
+            if isinstance(answer, Healthy):
+                reasons = answer.reasons or (() if answer.ready else ("not ready",))
+                found += [f"{name}: {reason}" for reason in reasons if not answer.ready]
+            elif _dead(answer):
+                found.append(f"{name}: {answer.code}" if isinstance(answer, Failed) else name)
+        return found
+
+    @property
+    def bits_received(self) -> bool:
+        """Whether any key store has bits to hand out."""
+        facts = [dict(a.facts) for a in self.answers.values() if isinstance(a, Healthy)]
+        return any(fact.get("stored_bits", "0") not in ("", "0") for fact in facts)
+
+    def health(self) -> dict[str, Any]:
+        """Return the body of `/health`."""
+        rows = {name: _row(answer) for name, answer in self.answers.items()}
+        return {"node": self.node, "alive": self.alive, "actors": rows}
+
+    def ready(self) -> dict[str, Any]:
+        """Return the body of `/ready`."""
+        reasons = self.reasons
+        return {
+            "node": self.node,
+            "ready": not reasons,
+            "reasons": reasons,
+            "bits_received": self.bits_received,
+        }
+
+
+async def checkup(vitals: Vitals) -> Checkup:
+    """Ask every actor how it is, all at once; takes at most two seconds."""
+    names = vitals.names()
+    asked = [asyncio.wrap_future(vitals.ask(name, Health(), _ASK_S)) for name in names]
+    answers = await asyncio.gather(*asked)
+    return Checkup(vitals.node, dict(zip(names, answers, strict=True)), tuple(vitals.troubles()))
+
+
+class Observer:
+    """An HTTP server in a thread of its own; it works as long as the process does.
+
+    `bind` is host and port; port 0 takes a free one, which `port` tells after `start()`.
+    """
+
+    def __init__(self, bind: tuple[str, int], meter: MemoryMeter, vitals: Vitals) -> None:
+        self._bind, self._vitals = bind, vitals
+        self._registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._registry)
+        self._registry.register(_Collector(meter))
+        self._loop = asyncio.new_event_loop()
+        self._runner: web.AppRunner | None = None
+        self._thread = threading.Thread(target=self._loop.run_forever, name="observe", daemon=True)
+        self.port = bind[1]
+
+    def start(self) -> None:
+        """Listen; `OSError` if the port is taken."""
+        self._thread.start()
+        try:
+            self._run(self._listen())
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Close every connection and end the thread."""
+        if self._loop.is_closed():
+            return
+        if self._thread.is_alive():
+            if self._runner:
+                self._run(self._runner.cleanup())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_STOP_S)
+        self._loop.close()
+
+    async def _listen(self) -> None:
+        app = web.Application(client_max_size=0)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/health", self._answer(Checkup.health, "alive"))
+        app.router.add_get("/ready", self._answer(Checkup.ready, "ready"))
+        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=30.0)
+        await self._runner.setup()
+        host, port = self._bind
+        site = web.TCPSite(self._runner, host, port, backlog=16, reuse_address=True)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        self._vitals.sample()
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": _TEXT})
+
+    def _answer(
+        self, body: Callable[[Checkup], dict[str, Any]], good: str
+    ) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handler(_: web.Request) -> web.Response:
+            found = body(await checkup(self._vitals))
+            return web.Response(
+                body=msgspec.json.encode(found),
+                status=_OK if found[good] else _UNAVAILABLE,
+                content_type="application/json",
+            )
+
+        return handler
+
+    def _run(self, call: Any) -> None:
+        asyncio.run_coroutine_threadsafe(call, self._loop).result(_STOP_S)
+
+
+class _Collector:
+    """Hands the series of a meter to prometheus-client; counters get `_total`."""
+
+    def __init__(self, meter: MemoryMeter) -> None:
+        self._meter = meter
+
+    def collect(self) -> Iterable[Metric]:
+        counters, gauges = self._meter.samples()
+        yield from _families(counters, "counter", "_total")
+        yield from _families(gauges, "gauge", "")
+
+
+def _families(samples: Sequence[Sample], kind: str, suffix: str) -> Iterable[Metric]:
+    families: dict[str, Metric] = {}
+    for name, labels, value in samples:
+        metric = families.setdefault(name, Metric(name, "See docs/metrics.md.", kind))
+        metric.add_sample(name + suffix, dict(labels), value)
+    return families.values()
+
+
+def _dead(answer: Message) -> bool:
+    return isinstance(answer, Failed) and answer.code in _NOT_ALIVE
+
+
+def _row(answer: Message) -> dict[str, Any]:
+    if isinstance(answer, Healthy):
+        row = {"alive": True, "ready": answer.ready, "reasons": list(answer.reasons)}
+        return row | {"facts": dict(answer.facts)}
+    if isinstance(answer, Failed) and _dead(answer):
+        return {"alive": False, "ready": False, "reasons": [answer.code]}
+    return {"alive": True, "ready": True, "reasons": []}

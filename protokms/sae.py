@@ -1,0 +1,118 @@
+"""A client of ETSI GS QKD 014, as an application (SAE) would use one; sizes are in bits."""
+
+import base64
+import http.client
+import json
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+from transport.message import Secret
+
+_BODY_LIMIT = 16 << 20
+
+
+class SaeError(Exception):
+    """The KME refused, or was not reached; `status` is 0 when there was no answer."""
+
+    def __init__(self, status: int, message: str, retry_after: str = "") -> None:
+        super().__init__(message)
+        self.status, self.retry_after = status, retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class SaeKey:
+    """One key and the name both SAEs know it by."""
+
+    key_id: str
+    key: Secret
+
+
+class SaeClient:
+    """One keep-alive connection to a KME, with the certificate of one SAE; for one thread.
+
+    `url` is the KME's, such as `https://127.0.0.1:18001`; the three paths are PEM files.
+    """
+
+    def __init__(self, url: str, ca: Path, cert: Path, key: Path, timeout: float = 10.0) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "https" or not parts.hostname:
+            raise SaeError(0, f"{url!r} is no https URL")
+        context = ssl.create_default_context(cafile=ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(cert, key)
+        self._base = parts.path.rstrip("/")
+        self._http = http.client.HTTPSConnection(
+            parts.hostname, parts.port or 443, timeout=timeout, context=context
+        )
+
+    def status(self, slave: str) -> dict[str, Any]:
+        """Ask how many keys there are for this SAE and another (014 6.1)."""
+        found: dict[str, Any] = self._call("GET", slave, "status")
+        return found
+
+    def enc_keys(
+        self, slave: str, number: int = 1, size: int | None = None, also: tuple[str, ...] = ()
+    ) -> list[SaeKey]:
+        """Get fresh keys to share with `slave`, and with the SAEs in `also` (014 6.2)."""
+        body: dict[str, Any] = {"number": number}
+        if size is not None:
+            body["size"] = size
+        if also:
+            body["additional_slave_SAE_IDs"] = list(also)
+        return _keys(self._call("POST", slave, "enc_keys", body))
+
+    def dec_keys(self, master: str, key_ids: list[str]) -> list[SaeKey]:
+        """Get the keys that `master` got under these ids (014 6.4)."""
+        body = {"key_IDs": [{"key_ID": key_id} for key_id in key_ids]}
+        return _keys(self._call("POST", master, "dec_keys", body))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _call(self, verb: str, peer: str, what: str, body: Any = None) -> Any:
+        path = f"{self._base}/api/v1/keys/{quote(peer, safe='')}/{what}"
+        octets = None if body is None else json.dumps(body).encode()
+        headers = {"Accept": "application/json"}
+        if octets is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            self._http.request(verb, path, octets, headers)
+            answer = self._http.getresponse()
+            text = answer.read(_BODY_LIMIT)
+        except (OSError, http.client.HTTPException) as why:
+            self._http.close()
+            raise SaeError(0, f"no answer from {self._http.host}: {why}") from why
+        try:
+            found = json.loads(text)
+        except ValueError as why:
+            raise SaeError(answer.status, "the answer is no JSON") from why
+        if answer.status != http.client.OK:
+            message = found.get("message") if isinstance(found, dict) else None
+            retry_after = answer.headers.get("Retry-After", "")
+            raise SaeError(answer.status, str(message or answer.reason), retry_after)
+        return found
+
+
+def _keys(container: Any) -> list[SaeKey]:
+    try:
+        rows = container["keys"]
+        return [SaeKey(row["key_ID"], Secret(base64.b64decode(row["key"]))) for row in rows]
+    except (KeyError, TypeError, ValueError):
+        # The cause would show the answer, and with it keys.
+        raise SaeError(200, "the answer is no key container") from None

@@ -1,0 +1,232 @@
+"""One node of a cluster: what `actors.system.ThreadSystem` does with threads, step by step."""
+
+import random
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from actors.base import Actor, Change, Meter, Row
+from actors.deaths import Poison, describe
+from actors.edge import Inbox
+from actors.protocol.common import Committed, Died, Failed
+from actors.protocol.doors import ANSWERS, DOORS
+from actors.timers import Alarm
+from protokms.meter import MemoryMeter
+from protokms.testing.memory import Disk
+from transport.codec import encode
+from transport.envelope import Address, Envelope
+from transport.session import Doorman, Doors, Refusals
+
+if TYPE_CHECKING:
+    from protokms.testing.cluster import Cluster
+
+
+class Crash(NamedTuple):
+    """An actor that died: where, of what, and in which message."""
+
+    address: Address
+    why: BaseException | None
+    during: Envelope | None
+
+
+class Life(NamedTuple):
+    """What a start of a node begins with: `booted` is the cluster's time of its last boot."""
+
+    number: int
+    disk: Disk
+    meter: MemoryMeter
+    boot_id: str
+    booted: float
+    doors: Doors | None
+
+
+class StepSystem:
+    """The actors of one life of one node, without threads; ended by `Cluster.crash`.
+
+    Actors are made but never started: the cluster takes one message at a time out of their
+    mailboxes. What they commit waits for a step of its own, the group commit.
+    """
+
+    def __init__(self, cluster: "Cluster", node: str, life: Life) -> None:
+        self.cluster, self.node, self.boot_id = cluster, node, life.boot_id
+        self.meter: Meter = life.meter
+        self.alive = True
+        self.actors: dict[str, Actor | Inbox] = {}
+        self.disk_full = False
+        self._life, self._disk, self._booted = life.number, life.disk, life.booted
+        self._dice = random.Random(f"{cluster.seed}/{node}/{life.number}")  # noqa: S311 -- simulated
+        self._poison, self._poisoned = Poison(self.now), set[str]()
+        doors = life.doors or Doors(DOORS, ANSWERS)
+        self._doorman = Doorman(node, doors, {}, Refusals(self.meter, self.now))
+        self._dead: set[Actor] = set()
+        self._parents: dict[str, Address | None] = {}
+        self._pending: list[tuple[Address, Sequence[Change], int]] = []
+
+    # What an actor may ask for
+
+    def now(self) -> float:
+        """Seconds since this node was booted, on the cluster's clock."""
+        return self.cluster.now - self._booted
+
+    def random(self, n: int) -> bytes:
+        """Return n octets that depend on the seed, the node and its life alone."""
+        return self._dice.randbytes(n)
+
+    def send(self, envelope: Envelope) -> None:
+        """Deliver to a mailbox here, or as octets to another node."""
+        if not self.alive:
+            return
+        name, node = envelope.to
+        if node == self.node:
+            take = partial(self._take, self.actors.get(name), envelope)
+            self.cluster.agenda.soon(self._lane(name), take)
+        else:
+            self._post(envelope)
+
+    def after(self, seconds: float, envelope: Envelope) -> Alarm:
+        """Deliver later, on the cluster's clock."""
+        return self.cluster.agenda.later(seconds, partial(self.send, envelope))
+
+    def load(self, store: str) -> Sequence[Row]:
+        """Read every durable row of a store; commits handed over before are in it."""
+        self.flush()
+        return self._disk.load(store) if self.alive else ()
+
+    def commit(self, owner: Address, changes: Sequence[Change], token: int) -> None:
+        """Queue changes for the next group commit."""
+        if not self.alive:
+            return
+        if not self._pending:
+            self.cluster.agenda.soon(("disk", self.node, self._life), self.flush)
+        self._pending.append((owner, tuple(changes), token))
+
+    def spawn(
+        self, name: str, kind: type[Actor], *args: Any, parent: Address | None = None
+    ) -> Address:
+        """Make an actor under a name; its `started()` runs in a step of its own."""
+        address = Address(name, self.node)
+        if name in self.actors:
+            raise ValueError(f"{address} is there already")
+        self._parents[name] = parent
+        try:
+            actor = kind(self, name, *args)
+        except Exception as why:
+            self.failed(name, why, None)
+            return address
+        self.actors[name] = actor
+        self.cluster.agenda.soon(self._lane(name), partial(self._start, actor))
+        return address
+
+    def stop(self, name: str) -> None:
+        """Stop an actor after its present turn; what is left in its mailbox is undeliverable."""
+        actor = self.actors.pop(name, None)
+        if isinstance(actor, Actor):
+            self.cluster.agenda.soon(self._lane(name), partial(self._stop, actor))
+
+    def failed(self, name: str, why: BaseException | None, during: Envelope | None) -> None:
+        """Hear that an actor has crashed: forget it, tell its parent."""
+        address = Address(name, self.node)
+        self.actors.pop(name, None)
+        self.cluster.crashed(Crash(address, why, during))
+        if during and self._poison.suspect(during):
+            self._poisoned.add(name)
+        if parent := self._parents.get(name):
+            self.send(Envelope(address, parent, Died(name=name, why=describe(why))))
+
+    # What the cluster asks for
+
+    def register(self, name: str, inbox: Inbox) -> None:
+        """Put something that is no actor under a name."""
+        self.actors[name] = inbox
+
+    def unregister(self, name: str) -> None:
+        """Take it away again."""
+        self.actors.pop(name, None)
+
+    def arrive(self, peer: str, octets: bytes) -> None:
+        """Take a frame that the authenticated node `peer` sent."""
+        envelope = self._doorman.admit(peer, "core", octets)
+        if envelope:
+            self.send(envelope)
+
+    def flush(self) -> None:
+        """Do the group commit now."""
+        if not (self.alive and self._pending) or self.disk_full:
+            return
+        if self.cluster.boundary(self, before=True):
+            return
+        group, self._pending = self._pending, []
+        self._disk.apply(change for _, changes, _ in group for change in changes)
+        if self.cluster.boundary(self, before=False):
+            return
+        for owner, _, token in group:
+            self.send(Envelope(owner, owner, Committed(token=token)))
+
+    def die(self, *, after_commit: bool = False) -> None:
+        """End this life at once; with `after_commit` what is handed over becomes durable first."""
+        if after_commit and self.alive and not self.disk_full:
+            self._disk.apply(change for _, changes, _ in self._pending for change in changes)
+        self.alive = False
+        self.actors.clear()
+        self._pending.clear()
+
+    # Steps
+
+    def _lane(self, name: str) -> tuple[str, str, int]:
+        return name, self.node, self._life
+
+    def _take(self, reader: Actor | Inbox | None, envelope: Envelope) -> None:
+        if not self.alive:
+            return
+        name = envelope.to.name
+        if isinstance(reader, Actor):
+            if reader in self._dead:
+                self._undeliverable(envelope, "died")
+            elif name in self._poisoned and self._poison.deadly(envelope):
+                self.meter.add("protokms_poison_dropped", actor=name)
+                self._undeliverable(envelope, "poison")
+            else:
+                self._turn(reader, partial(reader.on_receive, envelope))
+        elif reader:
+            reader.tell(envelope)
+        else:
+            self._undeliverable(envelope, "no_actor")
+
+    def _turn(self, actor: Actor, turn: Callable[[], None]) -> None:
+        try:
+            turn()
+        except Exception:
+            self._dead.add(actor)
+            actor.on_failure(*sys.exc_info())
+        self.cluster.complain()
+
+    def _start(self, actor: Actor) -> None:
+        if self.alive:
+            try:
+                actor.on_start()
+            except Exception:
+                self._dead.add(actor)  # on_start() has reported it
+            self.cluster.complain()
+
+    def _stop(self, actor: Actor) -> None:
+        if self.alive:
+            self._turn(actor, actor.on_stop)
+
+    def _post(self, envelope: Envelope) -> None:
+        try:
+            octets = encode(envelope)
+        except TypeError as why:  # the sender's mistake: tests should hear of it
+            self.cluster.crashed(Crash(envelope.sender, why, envelope))
+            self._undeliverable(envelope, "TypeError")
+            return
+        if self.cluster.presence.up(self.node, envelope.to.node):
+            self.cluster.net.post(self.node, envelope.to.node, octets)
+        else:
+            self._undeliverable(envelope, "queue")
+
+    def _undeliverable(self, envelope: Envelope, reason: str) -> None:
+        self.meter.add("protokms_undeliverable", reason=reason)
+        if envelope.token and not envelope.answer:
+            no = Failed(code="undeliverable", why=str(envelope.to))
+            self.send(Envelope(envelope.to, envelope.sender, no, envelope.token, answer=True))

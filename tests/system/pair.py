@@ -1,0 +1,113 @@
+"""Two key stores that share a stream, fed by hand: the bench of most tests of the rules."""
+
+import random
+from typing import Any
+
+from actors.base import Actor
+from actors.key_store import KeyStore
+from actors.keeper import StoreOptions
+from actors.protocol import keys, links
+from actors.protocol.common import Failed
+from actors.protocol.peers import Located
+from protokms.testing.cluster import Cluster
+from protokms.testing.steps import StepSystem
+from transport.message import Secret
+
+SAES = (("alice", "a"), ("bob", "b"), ("bert", "b"), ("carol", "a"))
+
+
+class Pair:
+    """Nodes `a` and `b`, stores `key_store/b@a` and `key_store/a@b`, SAEs on both sides."""
+
+    def __init__(self, seed: int = 0, *, shuffle: bool = False, **options: Any) -> None:
+        self.options = options
+        self.dice = random.Random(seed)
+        self.seq = 0
+        self.cluster = Cluster(
+            "a-b",
+            self.recipe,
+            seed=seed,
+            shuffle=shuffle,
+            hear_peers=("key_store/{peer}",),
+        )
+        self.cluster.advance(2.0)
+
+    def recipe(self, system: StepSystem) -> None:
+        peer = "b" if system.node == "a" else "a"
+        options = StoreOptions(peer=peer, **self.options)
+        to = system.spawn(f"key_store/{peer}", KeyStore, options)
+        located = Located(serial=1, here=system.node, saes=SAES, ids=())
+        self.cluster_tell(system, to, located)
+
+    @staticmethod
+    def cluster_tell(system: StepSystem, to: Any, body: Any) -> None:
+        from transport.envelope import Address, Envelope
+
+        system.send(Envelope(Address("test", system.node), to, body))
+
+    def store(self, node: str) -> Any:
+        found: Actor = self.cluster.actor(f"{self.at(node)}")
+        return found
+
+    @staticmethod
+    def at(node: str) -> str:
+        return f"key_store/{'b' if node == 'a' else 'a'}@{node}"
+
+    def feed(self, octets: int = 4000, *, sender: str = "a", lose: bool = False) -> None:
+        """Let a module draw some octets at one end and deliver them at the other."""
+        receiver = "b" if sender == "a" else "a"
+        epoch = self.store(sender).standing.datagram_epoch
+        payload = self.dice.randbytes(octets)
+        first, self.seq = self.seq, self.seq + 1
+        emitted = links.Emitted(epoch=epoch, first=first, payloads=(Secret(payload),))
+        self.cluster.tell(self.at(sender), emitted)
+        if not lose:
+            got = links.Received(epoch=epoch, seqs=(first,), payloads=(Secret(payload),))
+            self.cluster.tell(self.at(receiver), got)
+
+    def fill(self, batches: int = 4, octets: int = 4000) -> None:
+        """Let batches come, one after the other, to rest."""
+        for _ in range(batches):
+            self.feed(octets)
+            self.cluster.advance(0.2)
+
+    def enc(
+        self,
+        number: int = 1,
+        size: int = 32,
+        *,
+        at: str = "a",
+        slaves: tuple[str, ...] = (),
+        wait: float = 5.0,
+    ) -> keys.Keys | Failed:
+        master = "alice" if at == "a" else "bob"
+        slaves = slaves or (("bob",) if at == "a" else ("alice",))
+        ask = keys.GetKey(master=master, slaves=slaves, number=number, size=size)
+        answer = self.cluster.ask(self.at(at), ask, wait)
+        assert isinstance(answer, keys.Keys | Failed)
+        return answer
+
+    def dec(
+        self,
+        grant: bytes,
+        *indexes: int,
+        at: str = "b",
+        slave: str = "",
+        master: str = "",
+        wait: float = 5.0,
+    ) -> keys.KeysWithIds | Failed:
+        names = tuple(keys.KeyName(grant, index) for index in indexes or (0,))
+        slave = slave or ("bob" if at == "b" else "alice")
+        master = master or ("alice" if at == "b" else "bob")
+        ask = keys.GetKeyWithIds(master=master, slave=slave, names=names)
+        answer = self.cluster.ask(self.at(at), ask, wait)
+        assert isinstance(answer, keys.KeysWithIds | Failed)
+        return answer
+
+    def deliver(
+        self, grant: bytes, *indexes: int, at: str = "b", slave: str = ""
+    ) -> keys.KeysWithIds | Failed:
+        answer = self.dec(grant, *indexes, at=at, slave=slave)
+        if isinstance(answer, keys.KeysWithIds):
+            self.cluster.tell(self.at(at), keys.Written(receipt=answer.receipt))
+        return answer

@@ -1,0 +1,56 @@
+"""The one socket of a process that others connect to, shut to all whom the gate does not know."""
+
+from typing import NamedTuple
+
+import zmq
+
+from transport.codec import MAX_FRAME
+from transport.curve import DOMAIN, CurveKey
+from transport.outbox import MAX_MESSAGE, SOCKET_FRAMES
+
+_HANDSHAKE_MS = 5000
+_IDLE_MS = 30_000
+
+
+class Arrival(NamedTuple):
+    """One frame: the CURVE key (Z85) of its sender, its octets, or why it is not taken."""
+
+    key: str
+    octets: bytes
+    fault: str = ""
+
+
+class Inbox:
+    """A bound PULL socket; for one thread."""
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], address: str, key: CurveKey
+    ) -> None:
+        self.socket = context.socket(zmq.PULL)
+        self.socket.linger = 0
+        self.socket.curve_server = True
+        self.socket.curve_secretkey = key.secret.reveal()
+        self.socket.zap_domain = DOMAIN
+        self.socket.zap_enforce_domain = True  # without it a missing gate admits everybody
+        self.socket.maxmsgsize = MAX_MESSAGE
+        self.socket.rcvhwm = SOCKET_FRAMES
+        self.socket.handshake_ivl = _HANDSHAKE_MS
+        self.socket.heartbeat_ivl = _IDLE_MS  # frees connections whose other end has vanished
+        self.socket.ipv6 = "[" in address
+        self.socket.bind(address)
+        self.address = str(self.socket.get_string(zmq.LAST_ENDPOINT))
+
+    def read(self) -> Arrival | None:
+        """Return the next frame that has come in; None if there is none."""
+        try:
+            frame = self.socket.recv(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return None
+        key = str(frame.get("User-Id"))  # of the connection that this very frame came by
+        if frame.more:
+            while frame.more:
+                frame = self.socket.recv(zmq.NOBLOCK, copy=False)
+            return Arrival(key, b"", "multipart")
+        if len(frame) > MAX_FRAME:
+            return Arrival(key, b"", "oversized")
+        return Arrival(key, frame.bytes)

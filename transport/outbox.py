@@ -1,0 +1,176 @@
+"""What is on its way to one other process: a bounded queue, its session, and its socket."""
+
+import re
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+import structlog
+import zmq
+
+from transport.codec import MAX_FRAME
+from transport.curve import CurveKey, check_public
+from transport.envelope import is_node
+from transport.session import MISSED, Beat, Session
+
+CORE = "core"
+"""The process of a node that its peers talk to."""
+
+MAX_MESSAGE = MAX_FRAME + 1024
+"""Octets at which libzmq drops a connection; the slack is for what CURVE adds."""
+
+SOCKET_FRAMES = 1000
+"""Frames that libzmq itself holds for one connection, at each end."""
+
+_ADDRESS = re.compile(r"tcp://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})")
+_PORTS = range(1, 1 << 16)
+_RECONNECT_MS = 50
+_RECONNECT_MAX_MS = 1000
+_CONNECT_MS = 3000
+_LAST_WORDS_MS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another process: whose it is, where its inbox is, and its CURVE public key (Z85)."""
+
+    node: str
+    process: str
+    address: str
+    curve: str
+
+    def __post_init__(self) -> None:
+        found = _ADDRESS.fullmatch(self.address)
+        if not found or int(found[2]) not in _PORTS:
+            raise ValueError(f"not tcp://HOST:PORT: {self.address[:80]!r}")
+        if not (is_node(self.node) and is_node(self.process)):
+            raise ValueError(f"not the name of a process: {self.node}/{self.process}"[:160])
+        check_public(self.curve)
+
+    @property
+    def name(self) -> str:
+        """What it is called as a destination: `kms-2`, or `kms-2/front` if it is not the core."""
+        return destination(self.node, self.process)
+
+
+def destination(node: str, process: str = CORE) -> str:
+    """Name a process for `post`."""
+    return node if process == CORE else f"{node}/{process}"
+
+
+class Outbox:
+    """The way to one process. Any thread may `put`; the rest is for the I/O thread."""
+
+    def __init__(self, peer: Peer, interval: float, frames: int, octets: int) -> None:
+        self.peer, self.session = peer, Session(interval)
+        self.sent = self.received = 0
+        self.polled = False  # whether the poller waits for room in the socket
+        self._interval_ms = max(1, round(interval * 1000))
+        self._frame_limit, self._octet_limit = frames, octets
+        self._frames: deque[bytes] = deque()
+        self._octets = 0
+        self._open = False
+        self._lock = threading.Lock()
+        self._beat = b""
+        self._socket: zmq.Socket[bytes] | None = None
+
+    def put(self, octets: bytes) -> str:
+        """Queue a frame; the reason if it is not taken, else an empty string."""
+        with self._lock:
+            if not self._open:
+                return "down"
+            if len(self._frames) >= self._frame_limit:
+                return "full"
+            if self._octets + len(octets) > self._octet_limit:
+                return "full"
+            self._octets += len(octets)
+            self._frames.append(octets)
+        return ""
+
+    def open(self) -> None:
+        """Take frames from now on."""
+        with self._lock:
+            self._open = True
+
+    def shut(self) -> int:
+        """Take no more frames and forget those that wait; returns how many there were."""
+        with self._lock:
+            lost, self._open, self._octets = len(self._frames), False, 0
+            self._frames.clear()
+        return lost
+
+    @property
+    def taking(self) -> bool:
+        """Whether frames are taken: as the node was last told, the process is up."""
+        return self._open
+
+    @property
+    def socket(self) -> zmq.Socket[bytes]:
+        """The socket, once connected."""
+        assert self._socket, "not connected"
+        return self._socket
+
+    @property
+    def pending(self) -> bool:
+        """Whether anything waits to be sent."""
+        return bool(self._beat or self._frames)
+
+    def beat(self, beat: Beat) -> None:
+        """Send this heartbeat next; one that still waits is out of date."""
+        self._beat = beat.value
+
+    def flush(self) -> bool:
+        """Send what the socket takes now; False if it takes no more and something waits."""
+        if self._socket is None:
+            return True
+        try:
+            if self._beat:
+                self._socket.send(self._beat, zmq.NOBLOCK)
+                self._beat = b""
+            while self._frames:
+                octets = self._frames[0]  # only this thread takes frames out
+                self._socket.send(octets, zmq.NOBLOCK)
+                with self._lock:
+                    self._frames.popleft()
+                    self._octets -= len(octets)
+                self.sent += 1
+        except zmq.Again:
+            return False
+        return True
+
+    def connect(self, context: zmq.Context[zmq.Socket[bytes]], key: CurveKey) -> None:
+        """Make the socket, if there is none; libzmq connects, and connects again, by itself."""
+        if self._socket:
+            return
+        made = context.socket(zmq.PUSH)
+        made.linger = 0
+        made.curve_publickey = key.public.encode()
+        made.curve_secretkey = key.secret.reveal()
+        made.curve_serverkey = self.peer.curve.encode()
+        made.immediate = True  # no frame waits for a process that is not there
+        made.sndhwm = SOCKET_FRAMES
+        made.maxmsgsize = MAX_MESSAGE
+        made.ipv6 = "[" in self.peer.address
+        made.reconnect_ivl, made.reconnect_ivl_max = _RECONNECT_MS, _RECONNECT_MAX_MS
+        made.connect_timeout = _CONNECT_MS
+        # A cable that is cut says nothing: without these TCP would go on for a quarter of an hour.
+        made.heartbeat_ivl = self._interval_ms
+        made.heartbeat_timeout = MISSED * self._interval_ms
+        self._socket = made
+        try:
+            made.connect(self.peer.address)
+        except zmq.ZMQError as why:
+            structlog.get_logger().error(
+                "peer has no usable address", peer=self.peer.name, why=why.strerror
+            )
+
+    def close(self, last: Beat | None = None) -> None:
+        """Close the socket; with a last word, if the peer is there to hear it."""
+        if self._socket is None:
+            return
+        if last and self.session.up:
+            self._beat = last.value
+            if self.flush():
+                self._socket.linger = _LAST_WORDS_MS
+        self._socket.close()
+        self._socket = None

@@ -1,0 +1,304 @@
+"""The ZeroMQ thread: it owns every socket of its process, and nothing else touches one."""
+
+import math
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import zmq
+
+from transport.codec import MAX_FRAME
+from transport.curve import CurveError, CurveKey, Gate, explain
+from transport.inbox import Inbox
+from transport.outbox import Outbox, Peer, destination
+from transport.session import Beat, Meter, Refusals, beat_of
+
+Receive = Callable[[str, str, bytes], None]
+"""Takes a frame: from which node, from which of its processes, the octets. Must be quick."""
+
+News = Callable[[str, bool], None]
+"""Hears that a destination is up, or down."""
+
+STRANGER = "stranger"
+"""The label under which those are counted who are nobody in the table."""
+
+_SOCKETS = 4096
+_BURST = 512  # frames taken in before the outboxes get their turn
+_JOIN = 5.0
+
+
+class PostError(RuntimeError):
+    """The post cannot start; the text names the address and says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostOptions:
+    """Who we are, where our inbox is (`tcp://HOST:PORT`), and the limits of each outbox."""
+
+    node: str
+    process: str
+    bind: str
+    key: CurveKey
+    heartbeat_s: float = 1.0
+    queue_frames: int = 10_000
+    queue_octets: int = 64 << 20
+
+
+class _Table(NamedTuple):
+    """Replaced as a whole, never changed, so that every thread may read it."""
+
+    by_name: dict[str, Outbox]
+    by_key: dict[str, Outbox]
+
+
+class Post:
+    """Carries frames between processes: at most once, in order while a connection lasts.
+
+    `receive` and `news` are called on the I/O thread and must not block. `fatal` is called
+    once, on that thread, if it dies: the process cannot go on without it.
+    """
+
+    def __init__(
+        self,
+        options: PostOptions,
+        *,
+        receive: Receive,
+        news: News,
+        meter: Meter,
+        fatal: Callable[[str], None],
+        refusals: Refusals | None = None,
+    ) -> None:
+        self._options, self._meter = options, meter
+        self._receive, self._news, self._fatal = receive, news, fatal
+        self._refusals = refusals or Refusals(meter)
+        self._table = _Table({}, {})
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._connected: list[Outbox] = []
+        self._stopping = self._changed = self._awake = False
+        self._wake, self._wake_lock = -1, threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="post", daemon=True)
+        self.address = options.bind
+
+    # Any thread
+
+    def start(self) -> None:
+        """Bind the inbox behind a gate that works, then run; `PostError` if that fails."""
+        self._context.set(zmq.MAX_SOCKETS, _SOCKETS)
+        try:
+            self._gate = Gate(self._context, lambda key: key in self._table.by_key)
+            self._gate.probe()
+            self._inbox = Inbox(self._context, self._options.bind, self._options.key)
+        except (CurveError, zmq.ZMQError) as why:
+            self._context.destroy(linger=0)
+            raise PostError(explain(why, self._options.bind)) from None
+        self.address = self._inbox.address
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poller = zmq.Poller()
+        for source in (self._gate.socket, self._inbox.socket, self._wake):
+            self._poller.register(source, zmq.POLLIN)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Say goodbye, close every socket, end the thread; harmless when it has ended."""
+        self._stopping = True
+        self._rouse()
+        if self._thread.ident and self._thread is not threading.current_thread():
+            self._thread.join(_JOIN)
+
+    def post(self, name: str, octets: bytes) -> bool:
+        """Queue a frame for a destination; never blocks. False: it is a dead letter, counted."""
+        outbox = self._table.by_name.get(name)
+        if outbox is None:
+            return self._dead("absent", STRANGER)
+        if len(octets) > MAX_FRAME:
+            return self._dead("oversized", name)
+        if refusal := outbox.put(octets):
+            return self._dead(refusal, name)
+        self._rouse()
+        return True
+
+    def set_peers(self, peers: Iterable[Peer]) -> None:
+        """Replace the table; who is not in it any more is not heard from now on.
+
+        `ValueError` if two have one name or one key, or one has ours.
+        """
+        options, old = self._options, self._table.by_name
+        outboxes = []
+        for peer in peers:
+            known = old.get(peer.name)
+            limits = options.heartbeat_s, options.queue_frames, options.queue_octets
+            outboxes.append(known if known and known.peer == peer else Outbox(peer, *limits))
+        table = _Table(
+            {outbox.peer.name: outbox for outbox in outboxes},
+            {outbox.peer.curve: outbox for outbox in outboxes},
+        )
+        if not len(table.by_name) == len(table.by_key) == len(outboxes):
+            raise ValueError("two processes have one name or one CURVE key")
+        own = destination(options.node, options.process)
+        if own in table.by_name or options.key.public in table.by_key:
+            raise ValueError("a process is not its own peer")
+        self._table, self._changed = table, True
+        self._rouse()
+
+    def _rouse(self) -> None:
+        if self._awake:
+            return
+        with self._wake_lock:
+            if self._wake >= 0:
+                self._awake = True
+                os.eventfd_write(self._wake, 1)
+
+    def _dead(self, reason: str, name: str) -> bool:
+        self._meter.add("protokms_dead_letters", reason=reason, peer=name)
+        return False
+
+    # The I/O thread
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except BaseException as why:
+            # Only where and what kind: the text of an exception may quote a frame.
+            at = traceback.extract_tb(why.__traceback__)[-1]
+            self._close(None)
+            self._fatal(f"post: {type(why).__name__} at {Path(at.filename).name}:{at.lineno}")
+        else:
+            self._close(Beat.GONE)
+
+    def _loop(self) -> None:
+        interval = self._options.heartbeat_s
+        due = time.monotonic()
+        while not self._stopping:
+            wait = max(0.0, due - time.monotonic())
+            ready = dict(self._poller.poll(math.ceil(wait * 1000)))
+            if self._gate.socket in ready:
+                self._admit()
+            if self._wake in ready:
+                os.eventfd_read(self._wake)
+            self._awake = False  # before the queues are looked at: a later `put` writes again
+            if self._changed:
+                self._reconcile()
+            if self._inbox.socket in ready:
+                self._drain()
+            now = time.monotonic()
+            if now >= due:  # after the drain: we may have slept, the peers may not have
+                due = now + interval
+                self._tick(now)
+            for outbox in self._connected:
+                if outbox.pending:
+                    self._flush(outbox)
+
+    def _admit(self) -> None:
+        before = self._gate.refused
+        self._gate.answer()
+        for _ in range(self._gate.refused - before):
+            self._refusals.note(STRANGER, "unknown_key", "turned away at the gate")
+
+    def _drain(self) -> None:
+        for _ in range(_BURST):
+            arrived = self._inbox.read()
+            if arrived is None:
+                return
+            outbox = self._table.by_key.get(arrived.key)
+            if outbox is None:
+                why = "its key is not in the table any more"
+                self._refusals.note(STRANGER, "unknown_key", why)
+            elif arrived.fault:
+                self._refusals.note(outbox.peer.node, arrived.fault)
+            else:
+                self._take(outbox, arrived.octets)
+
+    def _take(self, outbox: Outbox, octets: bytes) -> None:
+        beat = beat_of(octets)
+        if outbox.session.hear(beat or Beat.UP, time.monotonic()):
+            self._turned(outbox)
+        if beat is None and outbox.session.up:
+            outbox.received += 1
+            self._receive(outbox.peer.node, outbox.peer.process, octets)
+        elif beat is None:
+            self._refusals.note(outbox.peer.node, "before_hello")
+
+    def _turned(self, outbox: Outbox) -> None:
+        """Act on a new state of a session: say it to the peer at once, and to the node."""
+        session = outbox.session
+        if session.up:
+            outbox.open()
+            self._tell(outbox, up=True)
+        elif outbox.taking:
+            self._lose(outbox)
+            self._disconnect(outbox)  # what libzmq holds is out of date too
+            self._connect(outbox)
+            self._tell(outbox, up=False)
+        outbox.beat(session.state)
+
+    def _tell(self, outbox: Outbox, *, up: bool) -> None:
+        name = outbox.peer.name
+        self._meter.set("protokms_peer_up", float(up), peer=name)
+        self._news(name, up)
+
+    def _lose(self, outbox: Outbox) -> None:
+        if lost := outbox.shut():
+            self._meter.add("protokms_dead_letters", lost, reason="down", peer=outbox.peer.name)
+
+    def _tick(self, now: float) -> None:
+        for outbox in list(self._connected):
+            if outbox.session.tick(now):
+                self._turned(outbox)
+            outbox.beat(outbox.session.state)
+            name = outbox.peer.name
+            sent, outbox.sent = outbox.sent, 0
+            received, outbox.received = outbox.received, 0
+            if sent:
+                self._meter.add("protokms_frames_sent", sent, peer=name)
+            if received:
+                self._meter.add("protokms_frames_received", received, peer=name)
+
+    def _flush(self, outbox: Outbox) -> None:
+        stuck = not outbox.flush()
+        if stuck and not outbox.polled:
+            self._poller.register(outbox.socket, zmq.POLLOUT)
+        elif outbox.polled and not stuck:
+            self._poller.unregister(outbox.socket)
+        outbox.polled = stuck
+
+    def _reconcile(self) -> None:
+        """Make the sockets fit the table."""
+        self._changed = False
+        wanted = self._table.by_name
+        for outbox in self._connected:
+            if wanted.get(outbox.peer.name) is outbox:
+                continue
+            was_up = outbox.taking
+            self._lose(outbox)
+            self._disconnect(outbox)
+            if was_up:
+                self._tell(outbox, up=False)
+        for outbox in wanted.values():
+            if outbox not in self._connected:
+                self._connect(outbox)
+        self._connected = list(wanted.values())
+
+    def _connect(self, outbox: Outbox) -> None:
+        outbox.connect(self._context, self._options.key)
+        outbox.beat(outbox.session.state)
+
+    def _disconnect(self, outbox: Outbox) -> None:
+        if outbox.polled:
+            self._poller.unregister(outbox.socket)
+            outbox.polled = False
+        outbox.close()
+
+    def _close(self, last: Beat | None) -> None:
+        for outbox in (*self._connected, *self._table.by_name.values()):
+            outbox.shut()
+        with self._wake_lock:
+            os.close(self._wake)
+            self._wake = -1
+        for outbox in self._connected:
+            outbox.close(last)
+        self._context.destroy()
