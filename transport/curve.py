@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import stat
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ def check_public(text: str) -> str:
     """Return a public key, or raise `CurveError` if it is not one in Z85."""
     try:
         octets = z85.decode(text.encode("ascii"))
-    except (KeyError, ValueError):  # struct.error is a ValueError too
+    except (KeyError, ValueError, struct.error):
         octets = b""
     if len(octets) != _OCTETS or z85.encode(octets) != text.encode():
         raise CurveError("a CURVE public key is 40 characters of Z85")

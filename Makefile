@@ -1,0 +1,58 @@
+# Two commands after a clone: `make demo` and `make test`. Each makes .venv when it is missing.
+PYTHON ?= python3
+SOAK ?= 200
+SEEDS ?= 100
+PY = .venv/bin/python
+
+.PHONY: help demo test test-all soak check format wheel clean
+
+help:
+	@echo "make demo       two nodes on loopback, keys fetched at both ends, compared"
+	@echo "make test       the fast tests"
+	@echo "make test-all   the slow ones too: real sockets, processes, kill -9"
+	@echo "make soak       SOAK=$(SOAK) cycles of kill -9 under load"
+	@echo "make check      format, lint, types, import contracts"
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv .venv
+
+.venv/.run: setup.cfg pyproject.toml | .venv/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+.venv/.test: setup.cfg pyproject.toml | .venv/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@ .venv/.run
+
+.venv/.dev: setup.cfg pyproject.toml | .venv/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@ .venv/.run .venv/.test
+
+demo: .venv/.run
+	@.venv/bin/protokms demo
+
+test: .venv/.test
+	$(PY) -m pytest
+
+test-all: .venv/.test
+	$(PY) -m pytest -m "not soak"
+
+soak: .venv/.test
+	SOAK=$(SOAK) $(PY) -m pytest -m soak
+
+check: .venv/.dev
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: .venv/.dev
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+wheel: .venv/.dev
+	$(PY) -m build --wheel --outdir dist
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
