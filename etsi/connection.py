@@ -187,5 +187,10 @@ class Listener(web.Server):
         """Make what handles one connection."""
         return Connection(self, loop=self.loop, **self._options)
 
-    def _request(self, *parts: Any) -> web.BaseRequest:
-        return web.BaseRequest(*parts, self.loop, client_max_size=self._most)
+    def _request(
+        self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any
+    ) -> web.BaseRequest:
+        most = self._most
+        return web.BaseRequest(
+            message, payload, protocol, writer, task, self.loop, client_max_size=most
+        )

@@ -25,7 +25,9 @@ Reveal = Annotated[bool, typer.Option("--reveal", help="Print the keys themselve
 
 
 @app.command()
-def status(url: Url, ca: Ca, cert: Cert, key: Key, peer: Peer, as_json: Json = False) -> None:
+def status(  # noqa: PLR0917 -- see enc
+    url: Url, ca: Ca, cert: Cert, key: Key, peer: Peer, as_json: Json = False
+) -> None:
     """Ask how many keys there are for this SAE and another.
 
     Example: `protokms sae status --url https://127.0.0.1:18001 --ca ca.crt --cert sae-1.crt
@@ -43,7 +45,7 @@ def status(url: Url, ca: Ca, cert: Cert, key: Key, peer: Peer, as_json: Json = F
 
 
 @app.command()
-def enc(
+def enc(  # noqa: PLR0917 -- options are given by name
     url: Url,
     ca: Ca,
     cert: Cert,
@@ -64,7 +66,7 @@ def enc(
 
 
 @app.command()
-def dec(
+def dec(  # noqa: PLR0917 -- see enc
     key_ids: Annotated[list[str], typer.Argument(help="The key_IDs the other SAE told.")],
     url: Url,
     ca: Ca,

@@ -9,6 +9,8 @@ from typing import Any
 from protokms.endpoint import Endpoint, TcpEndpoint
 from protokms.topology import NodePlan, Topology
 
+_COLUMN = 31  # where comments begin
+
 
 @dataclass(frozen=True, slots=True)
 class LinkEnd:
@@ -101,7 +103,13 @@ def config_text(node: PlacedNode) -> str:
                 actors=_toml(list(process.actors)),
             )
         )
-    return "\n".join(parts)
+    return _align("\n".join(parts))
+
+
+def _align(text: str) -> str:
+    rows = (line.rpartition("  # ") for line in text.splitlines())
+    lines = (f"{left.rstrip():<{_COLUMN}} # {note}" if bar else note for left, bar, note in rows)
+    return "\n".join(lines) + "\n"
 
 
 def _values(node: PlacedNode) -> dict[str, Any]:

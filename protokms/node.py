@@ -2,30 +2,38 @@
 
 import contextlib
 import gc
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 
 import structlog
 
 from actors.protocol import peers
 from actors.protocol.common import Drain, Failed, Ping
 from actors.protocol.doors import ANSWERS, DOORS
+from actors.store import StoreFile
+from actors.store_errors import StoreError
 from actors.system import ThreadSystem
+from actors.writer import Writer
 from protokms import config as configs
 from protokms import directory as directories
+from protokms import ports
 from protokms.cli import version
+from protokms.endpoint import TcpEndpoint
 from protokms.keyfiles import BadFile, read_key
 from protokms.meter import MemoryMeter
-from protokms.observe import Checkup, Observer, checkup
+from protokms.observe import Observer
 from protokms.sections import CORE, NodeConfig
 from protokms.tables import ConfigError
-from protokms.tree import FRONT, ROOT, Tree
+from protokms.tree import FRONT, Tree
 from transport import curve
-from transport.envelope import Address
+from transport.codec import Sealer
+from transport.envelope import Address, Envelope
 from transport.message import Message
-from transport.outbox import Peer, destination
+from transport.outbox import Peer
 from transport.post import Post, PostError, PostOptions
 from transport.sealing import ProcessSealer
 from transport.session import Doorman, Doors, Refusals
@@ -33,6 +41,7 @@ from transport.session import Doorman, Doors, Refusals
 _START_S = 10.0
 _DRAIN_S = 10.0
 _ASK_S = 5.0
+_INFO, _ERROR = 20, 40
 
 Fatal = Callable[[str], None]
 
@@ -56,6 +65,7 @@ class Node:
         self._fatal = fatal
         self._up: frozenset[str] = frozenset()
         self._quarantined: dict[str, str] = {}
+        self._full = False
         self._lock = threading.Lock()
         self._cleanup = contextlib.ExitStack()
         self._tree = Tree(config, version(), quarantine=self._quarantine, end=self._end)
@@ -115,8 +125,7 @@ class Node:
 
     def names(self) -> Sequence[str]:
         """Return the actors that should be alive, those in other processes of the node too."""
-        here = [name for name in self.system.names() if name]
-        return here + (self._tree.outside(self.process) if self.process == CORE else [])
+        return [*self.system.names(), *self._tree.outside(self.process)]
 
     def ask(self, name: str, body: Message, timeout: float) -> "Future[Message]":
         """Ask an actor of this node."""
@@ -124,7 +133,8 @@ class Node:
 
     def troubles(self) -> Sequence[str]:
         """Return why the node is not ready, beside what its actors say."""
-        return [f"peer/{peer}: quarantined: {why}" for peer, why in self._quarantined.items()]
+        found = [f"peer/{peer}: quarantined: {why}" for peer, why in self._quarantined.items()]
+        return [*found, "the disk is full"] if self._full else found
 
     def sample(self) -> None:
         """Set the gauges that are only worth setting when somebody looks."""
@@ -132,24 +142,174 @@ class Node:
         self.meter.set("protokms_threads", threading.active_count())
         self.meter.set("protokms_build_info", 1, version=version())
 
-    async def checkup(self) -> Checkup:
-        """Ask every actor how it is."""
-        return await checkup(self)
-
     # How it is put together
 
     def _start(self) -> None:
         config, clean = self.config, self._cleanup
         directory = directories.read(config.directory.file, config.directory.ca)
-        if self.process == CORE:
-            self._open_store()
-        self._open_post()
-        self.system = self._make_system()
+        self._check_ports()
+        durable = self._open_store() if self.process == CORE else None
+        self._post, doorman = self._make_post(), self._make_doorman()
+        self.system = ThreadSystem(
+            self.name,
+            self.meter,
+            process=self.process,
+            placement=self._tree.placed,
+            post=self._post.post,
+            admit=doorman.admit,
+            sealers=self._sealers(),
+            durable=durable,
+        )
+        self._post.start()  # binds; nobody is admitted before there are peers
+        clean.callback(self._post.stop)
         clean.callback(self.system.shutdown)
-        self._grow(directory)
+        root = self._tree.root(self.process, directory, lambda: self._up)
+        self.system.spawn(root.name, root.kind, *root.args)
+        self._settle()
         self._post.set_peers(self._peers(directory))
         if self.process == CORE:
             bind = config.metrics.bind
             self.observer = Observer((bind.host, bind.port), self.meter, self)
             self.observer.start()
             clean.callback(self.observer.stop)
+
+    def _check_ports(self) -> None:
+        """Find ports that are taken while there is nobody but the operator to be told."""
+        config, placed = self.config, self._tree.placed
+        wanted = [
+            (link.bind, socket.SOCK_DGRAM, f"link to {link.peer}: bind")
+            for link in config.links
+            if placed(f"quantum_link/{link.peer}") == self.process
+        ]
+        if config.etsi014 and placed(FRONT) == self.process:
+            wanted.append((config.etsi014.bind, socket.SOCK_STREAM, "etsi014.bind"))
+        for end, kind, key in wanted:
+            if ports.occupied(end, kind):
+                raise NodeFailed(f"{key}: {end.authority} is occupied by another process")
+
+    def _open_store(self) -> Writer:
+        path, key = self.config.node.data, configs.node_key(self.config)
+        if path.exists():
+            store = StoreFile.open(path, self.name, key)
+        else:
+            self.log.warning("store_created", path=str(path))
+            store = StoreFile.create(path, self.name, key)
+        writer = Writer(
+            store,
+            self.meter,
+            deliver=self._deliver,
+            fatal=self._fatal,
+            on_full=self._disk_full,
+            erase_s=self.config.store.erase_s,
+        )
+        writer.start()
+        self._cleanup.callback(writer.stop)  # it closes the store
+        return writer
+
+    def _make_post(self) -> Post:
+        bind, key = self._inbox()
+        return Post(
+            PostOptions(
+                node=self.name,
+                process=self.process,
+                bind=str(bind),
+                key=curve.load(key),
+                heartbeat_s=self.config.transport.heartbeat_s,
+            ),
+            receive=self._receive,
+            news=self._news,
+            meter=self.meter,
+            fatal=self._fatal,
+        )
+
+    def _make_doorman(self) -> Doorman:
+        doors = Doors(DOORS, ANSWERS)
+        return Doorman(self.name, doors, self._sealers(), Refusals(self.meter))
+
+    def _sealers(self) -> dict[str, Sealer]:
+        key = read_key(self.config.transport.process_key)
+        others = {CORE, *(one.name for one in self.config.processes)} - {self.process}
+        return {other: ProcessSealer(key, self.process, other) for other in sorted(others)}
+
+    def _inbox(self) -> tuple[TcpEndpoint, Path]:
+        """Return the address of this process, and the file of its CURVE key."""
+        transport = self.config.transport
+        if self.process == CORE:
+            return transport.bind, transport.curve
+        one = next(one for one in self.config.processes if one.name == self.process)
+        return one.bind, one.curve
+
+    def _peers(self, directory: peers.Directory) -> list[Peer]:
+        """Return whom the post knows: core speaks to other KMSs, each process to its siblings."""
+        config = self.config
+        siblings = [
+            Peer(self.name, one.name, str(one.bind), curve.load(one.curve).public)
+            for one in config.processes
+            if one.name != self.process
+        ]
+        if self.process != CORE:
+            own = curve.load(config.transport.curve).public
+            return [Peer(self.name, CORE, str(config.transport.bind), own), *siblings]
+        others = [kms for kms in directory.kmss if kms.name != self.name]
+        return [Peer(kms.name, CORE, kms.address, kms.curve) for kms in others] + siblings
+
+    def _settle(self) -> None:
+        """Wait until every actor is past its `started()`."""
+        seen: set[str] = set()
+        while new := [name for name in self.system.names() if name not in seen]:
+            asked = [(name, self.ask(name, Ping(), _START_S)) for name in new]
+            for name, answer in asked:
+                said = answer.result()
+                if isinstance(said, Failed):
+                    raise NodeFailed(f"{name} does not start ({said.code}); see the log")
+            seen.update(new)
+
+    def _drain(self) -> None:
+        """First the front end, so that open requests still find everything they need."""
+        mine = self.system.names()
+        for kind in (FRONT, "quantum_link", "key_store"):
+            names = [name for name in mine if name.partition("/")[0] == kind]
+            for answer in [self.ask(name, Drain(), _DRAIN_S) for name in names]:
+                answer.result()
+
+    def _reload_front(self, config: NodeConfig) -> None:
+        if config.etsi014 is None or FRONT not in self.system.names():
+            return
+        from etsi.frontend import Reload  # noqa: PLC0415 -- only where HTTP is served
+
+        answer = self.ask(FRONT, Reload(deny=tuple(config.etsi014.deny)), _ASK_S).result()
+        if isinstance(answer, Failed):
+            self.log.error("reload_refused", why=answer.why)
+
+    # What happens meanwhile, on other threads
+
+    def _receive(self, node: str, process: str, octets: bytes) -> None:
+        self.system.receive(node, process, octets)
+
+    def _deliver(self, envelope: Envelope) -> None:
+        self.system.send(envelope)
+
+    def _disk_full(self, full: bool) -> None:
+        self._full = full
+        self.meter.set("protokms_disk_full", float(full))
+        self.log.log(_ERROR if full else _INFO, "disk_full" if full else "disk_free", alarm=full)
+
+    def _news(self, name: str, up: bool) -> None:
+        node, _, process = name.partition("/")
+        if process or node == self.name:
+            self.log.info("process_up" if up else "process_down", other=name)
+            return
+        with self._lock:
+            self._up = self._up | {node} if up else self._up - {node}
+        to = Address("peer_manager", self.name)
+        body = peers.PeerUp(peer=node) if up else peers.PeerDown(peer=node)
+        self.system.send(Envelope(Address("post", self.name), to, body))
+
+    def _quarantine(self, name: str, why: str) -> None:
+        peer = name.partition("/")[2]
+        self._quarantined[peer] = why
+        self.meter.set("protokms_quarantined", 1, peer=peer)
+        self.log.error("peer_quarantined", peer=peer, actor=name, why=why, alarm=True)
+
+    def _end(self, name: str, why: str) -> None:
+        self._fatal(f"the supervisor has given up on {name}: {why}")

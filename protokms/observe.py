@@ -26,7 +26,10 @@ _OK, _UNAVAILABLE = 200, 503
 class Vitals(Protocol):
     """What is asked for a node's health: its actors, and what is wrong beside them."""
 
-    node: str
+    @property
+    def node(self) -> str:
+        """Return the name of the node."""
+        ...
 
     def names(self) -> Sequence[str]:
         """Return the actors that should be alive."""

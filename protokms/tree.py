@@ -36,6 +36,7 @@ from transport.message import Secret
 
 ROOT = "supervisor"
 FRONT = "etsi014"
+_TEXTS = ("bind", "certificate", "key", "client_ca", "crl")
 GiveUp = Callable[[str, str], None]
 
 
@@ -65,9 +66,9 @@ class Tree:
     def placed(self, name: str) -> str:
         """Return the process where an actor of this node lives."""
         kind, _, process = name.partition("/")
-        if kind in (ROOT, f"{FRONT}-edge"):
+        if kind == ROOT:
             return process or CORE
-        return self.config.process_of(name)
+        return self.config.process_of(FRONT if kind == FRONT else name)  # etsi014/http goes along
 
     def outside(self, process: str) -> list[str]:
         """Return the actors that other processes of this node run."""
@@ -169,5 +170,13 @@ class Tree:
 
     def _front(self) -> Child:
         from etsi.frontend import EtsiFrontend  # noqa: PLC0415 -- only where HTTP is served
+        from etsi.options import Options  # noqa: PLC0415
 
-        return Child(FRONT, EtsiFrontend, (self._front_options(),))
+        section = self.config.etsi014
+        assert section, "placed, so it is there"
+        known = {name: getattr(section, name, None) for name in Options.__struct_fields__}
+        chosen = {name: value for name, value in known.items() if value is not None}
+        text = {name: str(chosen[name]) for name in _TEXTS if name in chosen}
+        loops = self.config.store.allow_loopback_pairs
+        lists = {"deny": tuple(section.deny), "allow_loopback_pairs": loops}
+        return Child(FRONT, EtsiFrontend, (Options(**chosen | text | lists),))

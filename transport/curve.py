@@ -24,6 +24,8 @@ DOMAIN = b"protokms"
 
 _ZAP = "inproc://zeromq.zap.01"
 _VERSION = b"1.0"
+# "Try again": to a 400 libzmq's client never connects again, not even once its key is known.
+_NO = b"300"
 _FILE_LIMIT = 4096
 _OCTETS = 32
 _PROBE_MS = 2000
@@ -139,7 +141,7 @@ class Gate:
                 self.answer()
             said = asker.recv_multipart() if asker.poll(_PROBE_MS) else []
         self.refused = 0
-        if said[2:4] != [b"probe", b"400"]:
+        if said[2:4] != [b"probe", _NO]:
             raise CurveError("the ZAP gate does not answer as it should")
 
     def close(self) -> None:
@@ -154,7 +156,7 @@ class Gate:
                 if self._knows(user.decode()):
                     return b"200", b"OK", user
         self.refused += 1
-        return b"400", b"no access", b""
+        return _NO, b"no access", b""
 
 
 def explain(why: zmq.ZMQError | CurveError, address: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ _PORTS = range(1, 1 << 16)
 _RECONNECT_MS = 50
 _RECONNECT_MAX_MS = 1000
 _CONNECT_MS = 3000
+_STALE = 5.0  # seconds
 _LAST_WORDS_MS = 200
 
 
@@ -73,6 +75,7 @@ class Outbox:
         self._lock = threading.Lock()
         self._beat = b""
         self._socket: zmq.Socket[bytes] | None = None
+        self._since = 0.0  # when the socket last took something, or was made
 
     def put(self, octets: bytes) -> str:
         """Queue a frame; the reason if it is not taken, else an empty string."""
@@ -110,6 +113,13 @@ class Outbox:
         assert self._socket, "not connected"
         return self._socket
 
+    def stale(self, now: float) -> bool:
+        """Tell whether the socket has taken nothing for so long that a new one is due.
+
+        After some errors, which anyone on the way can provoke, libzmq never connects again.
+        """
+        return not self._open and self.polled and now - self._since > _STALE
+
     @property
     def pending(self) -> bool:
         """Whether anything waits to be sent."""
@@ -126,7 +136,7 @@ class Outbox:
         try:
             if self._beat:
                 self._socket.send(self._beat, zmq.NOBLOCK)
-                self._beat = b""
+                self._beat, self._since = b"", time.monotonic()
             while self._frames:
                 octets = self._frames[0]  # only this thread takes frames out
                 self._socket.send(octets, zmq.NOBLOCK)
@@ -156,7 +166,7 @@ class Outbox:
         # A cable that is cut says nothing: without these TCP would go on for a quarter of an hour.
         made.heartbeat_ivl = self._interval_ms
         made.heartbeat_timeout = MISSED * self._interval_ms
-        self._socket = made
+        self._socket, self._since = made, time.monotonic()
         try:
             made.connect(self.peer.address)
         except zmq.ZMQError as why:

@@ -249,6 +249,9 @@ class Post:
         for outbox in list(self._connected):
             if outbox.session.tick(now):
                 self._turned(outbox)
+            elif outbox.stale(now):
+                self._disconnect(outbox)
+                self._connect(outbox)
             outbox.beat(outbox.session.state)
             name = outbox.peer.name
             sent, outbox.sent = outbox.sent, 0
@@ -275,7 +278,7 @@ class Post:
                 continue
             was_up = outbox.taking
             self._lose(outbox)
-            self._disconnect(outbox)
+            self._disconnect(outbox, Beat.GONE)
             if was_up:
                 self._tell(outbox, up=False)
         for outbox in wanted.values():
@@ -287,11 +290,11 @@ class Post:
         outbox.connect(self._context, self._options.key)
         outbox.beat(outbox.session.state)
 
-    def _disconnect(self, outbox: Outbox) -> None:
+    def _disconnect(self, outbox: Outbox, last: Beat | None = None) -> None:
         if outbox.polled:
             self._poller.unregister(outbox.socket)
             outbox.polled = False
-        outbox.close()
+        outbox.close(last)
 
     def _close(self, last: Beat | None) -> None:
         for outbox in (*self._connected, *self._table.by_name.values()):

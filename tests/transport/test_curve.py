@@ -98,16 +98,16 @@ def test_the_gate_opens_for_a_known_curve_key_and_nothing_else() -> None:
 
         assert judge(gate, *known) == b"200"
         assert gate.refused == 0
-        assert judge(gate, *known[:4], other) == b"400"
-        assert judge(gate, b"other", *known[1:]) == b"400"
-        assert judge(gate, b"", *known[1:]) == b"400"
-        assert judge(gate, *known[:3], b"NULL") == b"400"
-        assert judge(gate, *known[:3], b"PLAIN", b"name", b"password") == b"400"
-        assert judge(gate, *known, octets) == b"400"
-        assert judge(gate, *known[:4]) == b"400"
-        assert judge(gate, *known[:4], octets + b"a") == b"400"
-        assert judge(gate) == b"400"
-        assert judge(gate, *known, version=b"2.0") == b"400"
+        assert judge(gate, *known[:4], other) == b"300"
+        assert judge(gate, b"other", *known[1:]) == b"300"
+        assert judge(gate, b"", *known[1:]) == b"300"
+        assert judge(gate, *known[:3], b"NULL") == b"300"
+        assert judge(gate, *known[:3], b"PLAIN", b"name", b"password") == b"300"
+        assert judge(gate, *known, octets) == b"300"
+        assert judge(gate, *known[:4]) == b"300"
+        assert judge(gate, *known[:4], octets + b"a") == b"300"
+        assert judge(gate) == b"300"
+        assert judge(gate, *known, version=b"2.0") == b"300"
         assert gate.refused == 10
         gate.close()
 

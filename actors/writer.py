@@ -1,0 +1,221 @@
+"""The thread that makes rows durable: all commits that wait become one (R8, R16)."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import NamedTuple, Protocol
+
+from actors.base import Change, Meter, Row
+from actors.deaths import describe
+from actors.protocol.common import Committed
+from actors.store_errors import StoreFull
+from transport.envelope import Address, Envelope
+
+GROUP = 4096
+"""Requests that one transaction takes at most."""
+
+GROUP_OCTETS = 16 << 20
+"""Octets after which a transaction takes no more requests."""
+
+WAITING = 200_000
+"""Requests that may wait while the disk is full; one more is fatal."""
+
+_RETRY_S = 0.5
+_ERASE_AGAIN_S = 1.0
+_LOAD_S = 60.0
+
+
+class Storage(Protocol):
+    """What the writer writes to; `actors.store.StoreFile` is one."""
+
+    owed: int
+
+    @property
+    def octets(self) -> int:
+        """How big it is."""
+        ...
+
+    def load(self, store: str) -> list[Row]:
+        """Return every row of a store."""
+        ...
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Make the changes durable, all or none; `StoreFull` if there is no room for them."""
+        ...
+
+    def checkpoint(self) -> bool:
+        """Erase what was dropped; false if that must be tried again."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+class _Commit(NamedTuple):
+    owner: Address
+    changes: Sequence[Change]
+    token: int
+
+
+class _Load(NamedTuple):
+    store: str
+    rows: "Future[list[Row]]"
+
+
+class _Stop(NamedTuple):
+    pass
+
+
+_Task = _Commit | _Load | _Stop
+
+
+class Writer:
+    """Groups commits; owners hear `Committed`, in the order in which they asked, through `deliver`.
+
+    `fatal(why)` is called once if rows could not be made durable for another reason than a full
+    disk: nothing is answered then, and the process must end. `on_full(True)` says that commits
+    wait for room, `on_full(False)` that they go on; nothing is lost or answered in between.
+    Dropped rows are erased within `erase_s` seconds: the log is truncated every half of that
+    while any are owed. Without work the thread sleeps.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        meter: Meter,
+        *,
+        deliver: Callable[[Envelope], None],
+        fatal: Callable[[str], None],
+        on_full: Callable[[bool], None] = lambda _: None,
+        erase_s: float = 10.0,
+    ) -> None:
+        self._storage, self._meter = storage, meter
+        self._deliver, self._fatal, self._on_full = deliver, fatal, on_full
+        self._every = erase_s / 2
+        self._tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
+        self._due = 0.0
+        self._full = self._ended = False
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="store_writer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def commit(self, owner: Address, changes: Sequence[Change], token: int) -> None:
+        """Queue changes; `owner` hears `Committed(token)` once they are durable."""
+        self._tasks.put(_Commit(owner, changes, token))
+
+    def load(self, store: str) -> list[Row]:
+        """Read a store, after all commits queued before; blocks for at most a minute."""
+        rows: Future[list[Row]] = Future()
+        self._tasks.put(_Load(store, rows))
+        return rows.result(_LOAD_S)
+
+    def stop(self, timeout: float = 10.0) -> bool:
+        """Do what is queued, truncate the log, close the file; false if that takes too long."""
+        self._stopping.set()
+        self._tasks.put(_Stop())
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    # On the thread
+
+    def _run(self) -> None:
+        try:
+            while not self._ended:
+                self._turn(self._gather())
+            self._storage.close()
+            self._show()
+        except Exception as why:
+            self._fatal(f"the store failed: {describe(why)}")
+
+    def _gather(self) -> list[_Task]:
+        """Wait for work, or until it is time to erase; return all that waits."""
+        wait = max(0.0, self._due - time.monotonic()) if self._storage.owed else None
+        try:
+            tasks = [self._tasks.get(timeout=wait)]
+        except queue.Empty:
+            return []
+        while len(tasks) < GROUP and not self._tasks.empty():
+            tasks.append(self._tasks.get())
+        return tasks
+
+    def _turn(self, tasks: list[_Task]) -> None:
+        group: list[_Commit] = []
+        octets = 0
+        for task in tasks:
+            if isinstance(task, _Commit):
+                group.append(task)
+                octets += sum(map(_octets, task.changes))
+            if not isinstance(task, _Commit) or octets >= GROUP_OCTETS:
+                self._write(group)
+                group, octets = [], 0
+            if isinstance(task, _Load):
+                self._read(task)
+            elif isinstance(task, _Stop):
+                self._ended = True
+        self._write(group)
+        if self._storage.owed and time.monotonic() >= self._due:
+            self._erase()
+
+    def _write(self, group: list[_Commit]) -> None:
+        if not group:
+            return
+        began, clean = time.monotonic(), not self._storage.owed
+        changes = [change for each in group for change in each.changes]
+        self._apply(changes)
+        now = time.monotonic()
+        if clean:
+            self._due = now + self._every
+        self._meter.add("protokms_commits")
+        self._meter.add("protokms_commit_rows", len(changes))
+        self._meter.add("protokms_commit_seconds", now - began)
+        for owner, _, token in group:
+            self._deliver(Envelope(owner, owner, Committed(token=token)))
+
+    def _apply(self, changes: list[Change]) -> None:
+        while True:
+            try:
+                self._storage.apply(changes)
+            except StoreFull:
+                if self._tasks.qsize() > WAITING or self._stopping.is_set():
+                    raise
+                self._be_full(full=True)
+                self._stopping.wait(_RETRY_S)
+            else:
+                self._be_full(full=False)
+                return
+
+    def _be_full(self, *, full: bool) -> None:
+        if full is not self._full:
+            self._full = full
+            self._meter.set("protokms_store_full", float(full))
+            self._on_full(full)
+
+    def _read(self, task: _Load) -> None:
+        try:
+            task.rows.set_result(self._storage.load(task.store))
+        except Exception as why:
+            task.rows.set_exception(why)  # the actor that starts from it dies of it
+            raise
+
+    def _erase(self) -> None:
+        done = self._storage.checkpoint()
+        if not done:
+            self._meter.add("protokms_checkpoints_failed")
+        self._due = time.monotonic() + (self._every if done else min(_ERASE_AGAIN_S, self._every))
+        self._show()
+
+    def _show(self) -> None:
+        self._meter.set("protokms_erasures_owed", self._storage.owed)
+        self._meter.set("protokms_store_octets", self._storage.octets)
+
+
+def _octets(change: Change) -> int:
+    if not isinstance(change, Row):
+        return 0
+    return len(change.clear) + (len(change.secret) if change.secret else 0)

@@ -1,0 +1,186 @@
+"""`protokms lab`: make a network of nodes in a folder, and run it on this machine."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from protokms import lab, lab_run, topology
+from protokms.lab_run import NodeState
+from protokms.tables import ConfigError
+
+app = typer.Typer(no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the lab.")]
+Node = Annotated[str, typer.Argument(metavar="NODE", help="Name of a node, like kms-1.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Timeout = Annotated[float, typer.Option(min=0.1, max=3_600, help="Seconds to wait at most.")]
+
+
+@app.command()
+def init(
+    folder: Folder,
+    shape: Annotated[
+        str, typer.Option("--topology", help="chain:N, ring:N, star:N, mesh:N or a TOML file.")
+    ] = "chain:2",
+    spread: Annotated[
+        bool, typer.Option("--spread", help="Front end and links in processes of their own.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make certificates, keys, directory and configurations of a lab in an empty folder.
+
+    Example: `protokms lab init lab --topology chain:3`
+    """
+    with _told():
+        plan = topology.parse(shape)
+        made = lab.init(folder, topology.spread(plan) if spread else plan)
+    if as_json:
+        _print_json(msgspec.to_builtins(made))
+        return
+    names = ", ".join(node.name for node in made.nodes)
+    typer.echo(f"{folder}: {names}; next: protokms lab up {folder}")
+
+
+@app.command()
+def up(folder: Folder, timeout: Timeout = lab_run.READY_S, as_json: Json = False) -> None:
+    """Start every node, and wait until all are ready and their links deliver bits.
+
+    When some do not get there, what runs is left running, and the exit status is 1.
+
+    Example: `protokms lab up lab --timeout 60`
+    """
+    with _told():
+        states = lab_run.up(folder, timeout)
+    _show(states, as_json)
+    _end(states)
+
+
+@app.command()
+def status(folder: Folder, as_json: Json = False) -> None:
+    """Tell which nodes run, which are ready, and what their links hold; 0 if all is well.
+
+    Example: `protokms lab status lab --json`
+    """
+    with _told():
+        states = lab_run.status(folder)
+    _show(states, as_json)
+    _end(states)
+
+
+@app.command()
+def down(folder: Folder, timeout: Timeout = lab_run.STOP_S, as_json: Json = False) -> None:
+    """End every node in order; kill those that do not end in time. Harmless when none runs.
+
+    Example: `protokms lab down lab`
+    """
+    with _told():
+        killed = lab_run.down(folder, timeout)
+    if as_json:
+        _print_json({"killed": killed})
+    else:
+        typer.echo(f"down; had to be killed: {', '.join(killed)}" if killed else "down")
+
+
+@app.command()
+def kill(folder: Folder, node: Node, as_json: Json = False) -> None:
+    """Kill one node with SIGKILL, as a power cut would; 1 if it did not run.
+
+    Example: `protokms lab kill lab kms-1`
+    """
+    with _told():
+        ran = lab_run.kill(folder, node)
+    if as_json:
+        _print_json({"node": node, "killed": ran})
+    else:
+        typer.echo(f"{node} is killed" if ran else f"{node} did not run")
+    if not ran:
+        raise typer.Exit(1)
+
+
+@app.command()
+def start(
+    folder: Folder, node: Node, timeout: Timeout = lab_run.READY_S, as_json: Json = False
+) -> None:
+    """Start one node again, and wait until it is ready.
+
+    Example: `protokms lab start lab kms-1`
+    """
+    with _told():
+        state = lab_run.start(folder, node, timeout)
+    _show([state], as_json)
+    _end([state])
+
+
+@app.command()
+def export(
+    folder: Folder,
+    node: Node,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Tar file; NODE.tar by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Bundle what one node needs on another host: its own secrets, and nobody else's.
+
+    Unpack it there into an empty folder of mode 0700: that is a lab of one node, which
+    `lab up` starts. The bundle holds secrets in clear: carry it with care, and delete it.
+
+    Example: `protokms lab export lab kms-2 --out kms-2.tar`
+    """
+    with _told():
+        made = lab.export(folder, node, out)
+    if as_json:
+        _print_json({"node": node, "file": str(made)})
+    else:
+        typer.echo(f"{made}: the secrets of {node} in clear; tar -xf it into an empty folder")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except (lab.LabError, ConfigError, OSError) as why:
+        typer.echo(str(why), err=True)
+        raise typer.Exit(1) from None
+
+
+def _print_json(data: Any) -> None:
+    typer.echo(json.dumps(data, indent=2))
+
+
+def _show(states: Sequence[NodeState], as_json: bool) -> None:
+    if as_json:
+        _print_json({"nodes": [state.as_dict() for state in states]})
+        return
+    table = Table()
+    for name in ("node", "running", "ready", "pid", "bits shared with"):
+        table.add_column(name)
+    for state in states:
+        table.add_row(
+            state.name,
+            "yes" if state.running else "no",
+            "yes" if state.ready else "no",
+            " ".join(str(pid) for pid in state.pids.values()),
+            ", ".join(f"{peer}: {bits:,}" for peer, bits in state.links.items()),
+        )
+    Console().print(table)
+
+
+def _end(states: Sequence[NodeState]) -> None:
+    """Say who is not well and why, on standard error, and end with 1 if anybody."""
+    failed = [state for state in states if state.reasons]
+    for state in failed:
+        typer.echo(f"{state.name}: {'; '.join(state.reasons)}", err=True)
+        for line in state.log:
+            typer.echo(f"  {line}", err=True)
+    if failed:
+        still = [state.name for state in states if state.pids]
+        typer.echo(f"still running: {', '.join(still) or 'none'}", err=True)
+        raise typer.Exit(1)

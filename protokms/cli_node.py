@@ -1,0 +1,130 @@
+"""`protokms node`: one process of a node in the foreground, as a service manager runs it.
+
+Neither typer nor rich is loaded here. Exit codes: 0 drained, 1 it cannot start or the check
+found something, 2 misused, 70 it must not go on (the service manager starts it again).
+"""
+
+import argparse
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# structlog would load rich for tracebacks that show local variables: those may hold keys.
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+
+import structlog  # noqa: E402
+
+from protokms import config as configs  # noqa: E402
+from protokms import logs  # noqa: E402
+from protokms.node import Node, NodeFailed  # noqa: E402
+from protokms.sections import CORE, NodeConfig  # noqa: E402
+from protokms.tables import ConfigError  # noqa: E402
+
+MUST_NOT_GO_ON = 70
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_PR_SET_DUMPABLE = 4
+
+
+def run(args: Sequence[str]) -> int:
+    """Run a process of a node until it is told to stop; return the exit code."""
+    parser = argparse.ArgumentParser(prog="protokms node", add_help=False)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--process", default=CORE)
+    asked = parser.parse_args(args)
+    if asked.check:
+        return check(asked.config)
+    try:
+        config = configs.load(asked.config)
+    except ConfigError as wrong:
+        return _complain(wrong.problems)
+    known = [CORE, *(one.name for one in config.processes)]
+    if asked.process not in known:
+        print(f"there is no process {asked.process}, only {', '.join(known)}", file=sys.stderr)
+        return 2
+    logs.configure(config.node.log)
+    return _serve(config, asked.process)
+
+
+def check(config: Path) -> int:
+    """Say everything that is wrong with a configuration, its files and the store."""
+    try:
+        made = configs.load(config)
+    except ConfigError as wrong:
+        return _complain(wrong.problems)
+    if trouble := _store_trouble(made):
+        return _complain([f"{config}: node.data: {trouble}"])
+    print(f"{made.node.name} is well")
+    return 0
+
+
+def _store_trouble(config: NodeConfig) -> str:
+    from actors.store import StoreFile  # noqa: PLC0415 -- a front end has no store
+    from actors.store_errors import StoreError, StoreLocked  # noqa: PLC0415
+
+    path = config.node.data
+    if not path.exists():
+        return ""  # it is made when the node starts
+    try:
+        StoreFile.open(path, config.node.name, configs.node_key(config)).close()
+    except StoreLocked:
+        return ""  # the node runs on it, so it is well
+    except StoreError as wrong:
+        return f"{wrong.reason}. Remedy: {wrong.remedy}."
+    return ""
+
+
+def _serve(config: NodeConfig, process: str) -> int:
+    _keep_out_of_core_dumps()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # every thread, so that sigwait gets them
+    log = structlog.get_logger().bind(node=config.node.name, process=process)
+    node = Node(config, _die, process)
+    try:
+        node.start()
+    except NodeFailed as why:
+        log.error("node_failed", why=str(why))
+        return 1
+    _notify("READY=1")
+    while (signal.sigwait(_SIGNALS)) == signal.SIGHUP:
+        node.reload()
+    _notify("STOPPING=1")
+    node.stop()
+    return 0
+
+
+def _die(why: str) -> None:
+    """End the process at once: whatever is open has an unknown outcome, and is not answered."""
+    with contextlib.suppress(Exception):
+        structlog.get_logger().critical("node_died", why=why)
+        sys.stderr.flush()
+    os._exit(MUST_NOT_GO_ON)
+
+
+def _keep_out_of_core_dumps() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _notify(state: str) -> None:
+    """Tell systemd, if it has asked to be told."""
+    if path := os.environ.get("NOTIFY_SOCKET"):
+        address = "\0" + path[1:] if path.startswith("@") else path
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as made,
+        ):
+            made.sendto(state.encode(), address)
+
+
+def _complain(problems: Sequence[Any]) -> int:
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1

@@ -1,0 +1,243 @@
+"""Runs the nodes of a lab on this machine, each in processes of its own, and watches them."""
+
+import fcntl
+import http.client
+import json
+import os
+import socket
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from protokms import config, lab_processes, ports
+from protokms.lab import Lab, LabError, LabNode, endpoints_of, read
+from protokms.lab_processes import Running
+from protokms.sections import CORE, NodeConfig
+from protokms.tables import ConfigError
+
+READY_S = 30.0
+"""Seconds that `up` and `start` wait by default."""
+
+STOP_S = 15.0
+"""Seconds that a node has to drain before it is killed."""
+
+_HTTP_S = 3.0
+_PAUSE_S = (0.05, 0.5)
+_ANSWER_LIMIT = 1 << 22  # octets
+_OK = 200
+_TAIL = 12
+
+
+@dataclass(slots=True)
+class NodeState:
+    """How one node is; `links` is the stock in bits of the store shared with each neighbour."""
+
+    name: str
+    running: bool = False
+    ready: bool = False
+    pids: dict[str, int] = field(default_factory=dict)
+    links: dict[str, int] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data, for JSON."""
+        return asdict(self)
+
+
+def up(folder: Path, timeout: float = READY_S) -> list[NodeState]:
+    """Start every node that does not run, and wait until all are ready and links deliver bits.
+
+    Nodes whose `reasons` are not empty did not get there in time; what runs is left running.
+    `LabError` if nothing was started: an address is occupied, or a configuration is wrong.
+    """
+    lab = read(folder)
+    return _start(folder, lab, lab.nodes, timeout)
+
+
+def start(folder: Path, name: str, timeout: float = READY_S) -> NodeState:
+    """Start one node and wait until it is ready; its links to nodes that run deliver bits then."""
+    lab = read(folder)
+    return _start(folder, lab, [lab.node(name)], timeout)[0]
+
+
+def status(folder: Path) -> list[NodeState]:
+    """Tell how every node is."""
+    lab = read(folder)
+    configs = {node.name: _config(folder, node) for node in lab.nodes}
+    alive = {node.name for node in lab.nodes if processes_of(folder, node)}
+    return [_look(folder, node, configs[node.name], alive) for node in lab.nodes]
+
+
+def down(folder: Path, timeout: float = STOP_S) -> list[str]:
+    """End every node, in order; return the names of those that had to be killed."""
+    lab = read(folder)
+    found = {node.name: list(processes_of(folder, node).values()) for node in lab.nodes}
+    everyone = [process for processes in found.values() for process in processes]
+    stubborn = lab_processes.stop_all(everyone, timeout)
+    for node in lab.nodes:
+        _forget(folder, node)
+    return [name for name, own in found.items() if any(one in stubborn for one in own)]
+
+
+def kill(folder: Path, name: str) -> bool:
+    """SIGKILL one node; False if it did not run."""
+    node = read(folder).node(name)
+    found = list(processes_of(folder, node).values())
+    lab_processes.kill_all(found)
+    _forget(folder, node)
+    return bool(found)
+
+
+def processes_of(folder: Path, node: LabNode) -> dict[str, Running]:
+    """Return the processes of a node that run, by their names in its configuration."""
+    file = folder / node.pid
+    files = {CORE: file} | {
+        path.name.removeprefix(f"{file.name}."): path
+        for path in sorted(file.parent.glob(f"{file.name}.*"))
+        if not path.name.endswith(".new")
+    }
+    found = {name: lab_processes.running(path) for name, path in files.items()}
+    return {name: process for name, process in found.items() if process}
+
+
+def _start(folder: Path, lab: Lab, nodes: Sequence[LabNode], timeout: float) -> list[NodeState]:
+    deadline = time.monotonic() + timeout
+    with _only_one(folder):
+        configs = {node.name: _config(folder, node) for node in lab.nodes}
+        fresh = [node for node in nodes if not processes_of(folder, node)]
+        _check_addresses((node, configs[node.name]) for node in fresh)
+        for node in nodes:
+            _launch(folder, node, configs[node.name])
+    pause = _PAUSE_S[0]
+    while True:
+        alive = {node.name for node in lab.nodes if processes_of(folder, node)}
+        states = [_look(folder, node, configs[node.name], alive) for node in nodes]
+        waiting = [state for state in states if state.reasons]
+        if not waiting or not all(state.running for state in states):
+            break
+        if time.monotonic() > deadline:
+            for state in waiting:
+                state.reasons.append(f"not ready within {timeout:g} s")
+            break
+        time.sleep(pause)
+        pause = min(2 * pause, _PAUSE_S[1])
+    for state, node in zip(states, nodes, strict=True):
+        if state.reasons:
+            state.log = lab_processes.tail(_log(folder, node), _TAIL)
+    return states
+
+
+def _launch(folder: Path, node: LabNode, made: NodeConfig) -> None:
+    file, log = (folder / node.pid).absolute(), _log(folder, node)
+    path = str((folder / node.config).absolute())
+    for process in (CORE, *(one.name for one in made.processes)):
+        args = ["node", path] if process == CORE else ["node", path, "--process", process]
+        pid = file if process == CORE else file.with_name(f"{file.name}.{process}")
+        if not lab_processes.running(pid):
+            lab_processes.start(args, log, pid)
+
+
+def _look(folder: Path, node: LabNode, made: NodeConfig, alive: set[str]) -> NodeState:
+    """See how a node is; `reasons` say what is missing for it to be ready."""
+    found = processes_of(folder, node)
+    state = NodeState(name=node.name, pids={name: one.pid for name, one in found.items()})
+    wanted = {CORE, *(process.name for process in made.processes)}
+    state.running = wanted <= set(found)
+    if not state.running:
+        state.reasons = [_ended(folder, node, name) for name in sorted(wanted - set(found))]
+        return state
+    code, body = _get(node.metrics, "/ready")
+    state.ready = code == _OK
+    if not state.ready:
+        said = body.get("reasons") if isinstance(body.get("reasons"), list) else None
+        state.reasons = [str(reason)[:300] for reason in said or ["/ready does not answer"]]
+    _, health = _get(node.metrics, "/health")
+    state.links = {link.peer: _stored(health, link.peer) for link in made.links}
+    dry = [peer for peer, bits in state.links.items() if bits <= 0 and peer in alive]
+    state.reasons += [f"link to {peer}: no bits yet" for peer in dry]
+    return state
+
+
+def _ended(folder: Path, node: LabNode, process: str) -> str:
+    file = folder / (node.pid if process == CORE else f"{node.pid}.{process}")
+    known = lab_processes.read_pid(file)
+    if known is None:
+        return f"process {process} does not run"
+    status = lab_processes.exit_status(known)
+    how = "" if status is None else f" with status {status}"
+    return f"process {process} (pid {known.pid}) has ended{how}"
+
+
+def _stored(health: dict[str, Any], peer: str) -> int:
+    try:
+        return int(health["actors"][f"key_store/{peer}"]["facts"]["stored_bits"])
+    except (KeyError, TypeError, ValueError):
+        return 0
+
+
+def _get(base: str, path: str) -> tuple[int, dict[str, Any]]:
+    """Fetch a JSON object; status 0 when nobody answers."""
+    url = urlsplit(base)
+    try:
+        connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=_HTTP_S)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            body = json.loads(response.read(_ANSWER_LIMIT))
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException, ValueError, RecursionError):
+        return 0, {}
+    return response.status, body if isinstance(body, dict) else {}
+
+
+def _check_addresses(nodes: Iterable[tuple[LabNode, NodeConfig]]) -> None:
+    taken = []
+    for node, made in nodes:
+        for end, key in endpoints_of(made):
+            kind = socket.SOCK_DGRAM if key.startswith("link") else socket.SOCK_STREAM
+            if ports.occupied(end, kind):
+                name = "UDP" if kind == socket.SOCK_DGRAM else "TCP"
+                taken.append(f"{node.name}: {name} port {end.port} ({end.authority}, {key})")
+    if taken:
+        listed = "\n  ".join(taken)
+        raise LabError(
+            f"occupied by another process, nothing was started:\n  {listed}\n"
+            "end that process (`ss -lntup` shows it), or make the lab anew"
+        )
+
+
+def _config(folder: Path, node: LabNode) -> NodeConfig:
+    try:
+        return config.load(folder / node.config, files=False)
+    except ConfigError as why:
+        raise LabError(f"{node.name}: its configuration is wrong:\n{why}") from why
+
+
+def _log(folder: Path, node: LabNode) -> Path:
+    return (folder / node.pid).with_name("log").absolute()
+
+
+def _forget(folder: Path, node: LabNode) -> None:
+    file = folder / node.pid
+    for path in (file, *file.parent.glob(f"{file.name}.*")):
+        if not lab_processes.running(path):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Let no two commands start nodes of one lab at the same time."""
+    handle = os.open(folder / "lab.json", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise LabError("another command starts nodes of this lab just now; wait for it") from None
+    finally:
+        os.close(handle)

@@ -1,0 +1,208 @@
+"""A closed-loop HTTPS load generator for `protokms bench`: little work a request, honest clocks."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+Next = Callable[[int, bytes], bytes | None]
+"""Takes status and body of a response; returns the next request, or None: enough."""
+
+_HEAD_END = b"\r\n\r\n"
+
+
+@dataclass
+class Score:
+    """What came back: seconds a request took, and how many answers were not 200."""
+
+    seconds: list[float] = field(default_factory=list)
+    refused: int = 0
+    began: float = 0.0
+    ended: float = 0.0
+
+    @property
+    def per_second(self) -> float:
+        """Requests answered 200 in a second."""
+        return len(self.seconds) / max(self.ended - self.began, 1e-9)
+
+    def quantile(self, q: float) -> float:
+        """Seconds within which the share `q` of the requests was answered."""
+        ordered = sorted(self.seconds)
+        return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else 0.0
+
+
+def context(ca: Path, cert: Path, key: Path) -> ssl.SSLContext:
+    """Make the TLS side of an SAE."""
+    made = ssl.create_default_context(cafile=ca)
+    made.load_cert_chain(cert, key)
+    return made
+
+
+def get(path: str, host: str = "bench") -> bytes:
+    """Lay out a GET request."""
+    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+
+
+class Client(asyncio.Protocol):
+    """One keep-alive connection with one request open at a time."""
+
+    def __init__(self, score: Score, first: bytes, following: Next) -> None:
+        self._score, self._first, self._following = score, first, following
+        self._buffer = b""
+        self._sent = 0.0
+        self._transport: asyncio.Transport | None = None
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def begin(self, transport: asyncio.Transport) -> None:
+        """Send the first request."""
+        self._transport = transport
+        self._send(self._first)
+
+    def data_received(self, data: bytes) -> None:
+        """Take octets; when a response is whole, score it and go on."""
+        self._buffer = self._buffer + data if self._buffer else data
+        end = self._buffer.find(_HEAD_END)
+        if end < 0:
+            return
+        head = self._buffer[:end]
+        at = head.lower().find(b"content-length:")
+        length = int(head[at + 15 :].split(b"\r\n", 1)[0])
+        start = end + len(_HEAD_END)
+        if len(self._buffer) < start + length:
+            return
+        body, self._buffer = self._buffer[start : start + length], b""
+        status = int(head[9:12])
+        if status == 200:  # noqa: PLR2004 -- OK
+            self._score.seconds.append(time.perf_counter() - self._sent)
+        else:
+            self._score.refused += 1
+        following = self._following(status, body)
+        if following is None:
+            self._finish(None)
+        else:
+            self._send(following)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End here: the bench says how many were lost by what is missing."""
+        self._finish(exc or ConnectionError("the node closed the connection"))
+
+    def _send(self, request: bytes) -> None:
+        assert self._transport, "begin() first"
+        self._sent = time.perf_counter()
+        self._transport.write(request)
+
+    def _finish(self, why: Exception | None) -> None:
+        if not self.done.done():
+            if why:
+                self.done.set_exception(why)
+            else:
+                self.done.set_result(None)
+        if self._transport:
+            self._transport.close()
+
+
+async def load(
+    url: str, tls: ssl.SSLContext, connections: int, seconds: float, request: bytes
+) -> Score:
+    """Send one request over and over on so many connections; connecting is not measured."""
+    parts = urlsplit(url)
+    score = Score()
+    until = 0.0
+
+    def following(_status: int, _body: bytes) -> bytes | None:
+        return request if time.perf_counter() < until else None
+
+    loop = asyncio.get_running_loop()
+    made = [
+        await loop.create_connection(
+            lambda: Client(score, request, following),
+            parts.hostname or "",
+            parts.port or 443,
+            ssl=tls,
+        )
+        for _ in range(connections)
+    ]
+    score.began = time.perf_counter()
+    until = score.began + seconds
+    for transport, client in made:
+        client.begin(transport)
+    await asyncio.wait_for(asyncio.gather(*(client.done for _, client in made)), seconds + 30)
+    score.ended = time.perf_counter()
+    return score
+
+
+async def cycles(
+    enc: tuple[str, ssl.SSLContext, bytes],
+    dec: tuple[str, ssl.SSLContext, Callable[[bytes], bytes], Callable[[bytes, bytes], bool]],
+    workers: int,
+    seconds: float,
+) -> Score:
+    """Fetch a key at one node and the same at the other, one after the other, in each worker.
+
+    `enc` is url, TLS and request; `dec` is url, TLS, a function that makes the second request
+    from the body of the first response, and one that tells whether both bodies hold equal keys.
+    """
+    score = Score()
+    score.began = time.perf_counter()
+    until = score.began + seconds
+    await asyncio.wait_for(
+        asyncio.gather(*(_worker(enc, dec, score, until) for _ in range(workers))), seconds + 30
+    )
+    score.ended = time.perf_counter()
+    return score
+
+
+async def _worker(
+    enc: tuple[str, ssl.SSLContext, bytes],
+    dec: tuple[str, ssl.SSLContext, Callable[[bytes], bytes], Callable[[bytes, bytes], bool]],
+    score: Score,
+    until: float,
+) -> None:
+    loop = asyncio.get_running_loop()
+    answers: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue()
+    ends = []
+    for url, tls in (enc[:2], dec[:2]):
+        parts = urlsplit(url)
+        ends.append(
+            await loop.create_connection(
+                lambda: _Caller(answers), parts.hostname or "", parts.port or 443, ssl=tls
+            )
+        )
+    (master, _), (slave, _) = ends
+    while time.perf_counter() < until:
+        began = time.perf_counter()
+        master.write(enc[2])
+        status, first = await answers.get()
+        if status == 200:  # noqa: PLR2004 -- OK
+            slave.write(dec[2](first))
+            status, second = await answers.get()
+        if status == 200 and dec[3](first, second):  # noqa: PLR2004 -- OK
+            score.seconds.append(time.perf_counter() - began)
+        else:
+            score.refused += 1
+    for transport, _ in ends:
+        transport.close()
+
+
+class _Caller(asyncio.Protocol):
+    """One connection whose responses go into a queue."""
+
+    def __init__(self, answers: "asyncio.Queue[tuple[int, bytes]]") -> None:
+        self._answers, self._buffer = answers, b""
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, mark, rest = self._buffer.partition(_HEAD_END)
+        if not mark:
+            return
+        at = head.lower().find(b"content-length:")
+        length = int(head[at + 15 :].split(b"\r\n", 1)[0])
+        if len(rest) >= length:
+            self._buffer = b""
+            self._answers.put_nowait((int(head[9:12]), rest[:length]))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._answers.put_nowait((0, b""))

@@ -1,0 +1,63 @@
+"""What operators do to the store of a stopped node: check it, reset a peer, change its key."""
+
+import base64
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from actors.base import Drop
+from actors.store import StoreFile
+from actors.store_errors import StoreError
+from protokms import config as configs
+from protokms.keyfiles import KEY_OCTETS, BadFile, read_key, write_secret
+from protokms.tables import ConfigError
+from transport.message import Secret
+
+
+class UpkeepFailed(Exception):
+    """It was not done; the text says why, and what to do."""
+
+
+def check_store(config: Path, peer: str) -> dict[str, int]:
+    """Open every row of a node's store; return how many of each kind are shared with `peer`."""
+    with _opened(config) as store:
+        rows = store.report().rows
+    return {kind: n for (name, kind), n in sorted(rows.items()) if name == peer}
+
+
+def reset_store(config: Path, peer: str) -> int:
+    """Destroy all that is shared with `peer`, in the log too; return how many rows it was."""
+    with _opened(config) as store:
+        drops = [Drop(row.store, row.kind, row.id) for row in store.load(peer)]
+        if not drops:
+            names = sorted({name for name, _ in store.report().rows})
+            known = ", ".join(names) or "nobody"
+            raise UpkeepFailed(f"nothing is shared with {peer}; there are stores of {known}")
+        store.apply(drops)
+        if not store.checkpoint():
+            raise UpkeepFailed("the rows are gone, but the log still holds them; free the disk")
+    return len(drops)
+
+
+def rotate_key(config: Path, new_key: Path) -> int:
+    """Seal a node's store under the key in `new_key`, made when missing; return the rows."""
+    with _opened(config) as store:
+        if not new_key.exists():
+            write_secret(new_key, base64.b64encode(os.urandom(KEY_OCTETS)) + b"\n")
+        store.rotate(Secret(read_key(new_key)))
+        return sum(store.report().rows.values())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[StoreFile]:
+    try:
+        config = configs.load(path, files=False)
+        key = configs.node_key(config)
+        store = StoreFile.open(config.node.data, config.node.name, key)
+        try:
+            yield store
+        finally:
+            store.close()
+    except (BadFile, ConfigError, StoreError, OSError) as why:
+        raise UpkeepFailed(str(why)) from why

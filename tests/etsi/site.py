@@ -1,0 +1,169 @@
+"""A front end on one loop, without actors, threads, TLS or network: for fast tests."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import structlog
+
+from actors.protocol import keys, peers
+from etsi.connection import Listener
+from etsi.door import Door
+from etsi.gs014 import Gs014, Places
+from etsi.identity import Caller
+from etsi.options import Options
+from protokms.meter import MemoryMeter
+from transport.envelope import Address
+from transport.message import Message, Secret
+
+GRANT = bytes(range(1, 13))
+ID_0, ID_1 = keys.key_id(GRANT, 0), keys.key_id(GRANT, 1)
+
+LOCATED = peers.Located(
+    serial=1,
+    here="kms-1",
+    saes=(
+        ("sae-1", "kms-1"),
+        ("sae-1b", "kms-1"),
+        ("sae-2", "kms-2"),
+        ("sae-2b", "kms-2"),
+        ("sae-3", "kms-3"),
+        ("a/b", "kms-2"),
+        ("größe", "kms-2"),
+    ),
+    ids=(("kms-1", "KME one"), ("kms-2", "KME two"), ("kms-3", "KME three")),
+)
+
+
+def options(**changes: Any) -> Options:
+    """Make options that name no files."""
+    return Options(bind="127.0.0.1:0", certificate="", key="", client_ca="", **changes)
+
+
+def octets(length: int, first: int = 0) -> bytes:
+    """Make octets that no two keys share."""
+    return bytes((first + index) % 256 for index in range(length))
+
+
+class Desk:
+    """Stands for all actors: notes questions, gives the answers it was told to give."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Message]] = []
+        self.told: list[tuple[str, Message]] = []
+        self.answer: Callable[[Message], Message] = answer
+        self.hold: asyncio.Event | None = None
+
+    def ask(
+        self, to: Address, body: Message, timeout: float, trace: str = ""
+    ) -> Awaitable[Message]:
+        self.asked.append((str(to), body))
+        return self._answer(body)
+
+    def tell(self, to: Address, body: Message, trace: str = "") -> None:
+        self.told.append((str(to), body))
+
+    async def _answer(self, body: Message) -> Message:
+        if self.hold:
+            await self.hold.wait()
+        return self.answer(body)
+
+
+def answer(body: Message) -> Message:
+    """Answer as a key store that has everything."""
+    if isinstance(body, keys.GetKey):
+        return keys.Keys(
+            grant=GRANT, size=body.size, octets=Secret(octets(body.number * body.size))
+        )
+    if isinstance(body, keys.GetKeyWithIds):
+        found = tuple(Secret(octets(32, name.index)) for name in body.names)
+        return keys.KeysWithIds(octets=found, receipt=77)
+    assert isinstance(body, keys.GetStatus)
+    return keys.Stock(stored=25, capacity=1000)
+
+
+class Answer(NamedTuple):
+    """A response, with its body as JSON."""
+
+    status: int
+    headers: dict[str, str]
+    json: Any
+
+
+class Site:
+    """Serves connections over socket pairs; each names its caller by `sae`."""
+
+    def __init__(self, settings: Options) -> None:
+        self.desk, self.meter, self.settings = Desk(), MemoryMeter(), settings
+        self.api = Gs014(self.desk, "kms-1", settings)
+        self.api.places = Places.of(LOCATED)
+        self.door = Door(self.api, settings, structlog.get_logger(), self.meter, "life")
+        self.caller = Caller("sae-1")
+        self.runner = asyncio.Runner()
+        self.listener: Listener = self.run(self._open())
+
+    def run(self, work: Any) -> Any:
+        """Run a coroutine on the loop of the site; nothing here takes long."""
+        return self.runner.run(asyncio.wait_for(work, 10))
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.run(self.listener.shutdown(1))
+        self.runner.close()
+
+    async def connect(
+        self, sae: str | None = None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a connection of this SAE."""
+        near, far = socket.socketpair()
+        if sae is not None:
+            self.caller = Caller(sae)
+        await asyncio.get_running_loop().connect_accepted_socket(self.listener, far)
+        return await asyncio.open_connection(sock=near)
+
+    def send(self, request: bytes, sae: str | None = None) -> Answer:
+        """Send octets on a connection of their own; return the answer."""
+
+        async def exchange() -> Answer:
+            reader, writer = await self.connect(sae)
+            writer.write(request)
+            head = request.startswith(b"HEAD")
+            found = await read(reader, head=head)
+            writer.close()
+            await writer.wait_closed()
+            return found
+
+        found = self.run(exchange())
+        assert isinstance(found, Answer)
+        return found
+
+    def get(self, path: str, sae: str | None = None) -> Answer:
+        """GET, the path written as it is."""
+        return self.send(request("GET", path), sae)
+
+    def post(self, path: str, body: Any, sae: str | None = None) -> Answer:
+        """POST a body, JSON unless it is octets already."""
+        return self.send(request("POST", path, body), sae)
+
+    async def _open(self) -> Listener:
+        return Listener(self.door.handle, self.settings, lambda _: self.caller, self.door.refused)
+
+
+def request(method: str, path: str, body: Any = None, *head: str) -> bytes:
+    """Write a request."""
+    content = b"" if body is None else body if type(body) is bytes else json.dumps(body).encode()
+    lines = [f"{method} {path} HTTP/1.1", "Host: kms", *head]
+    if body is not None:
+        lines.append(f"Content-Length: {len(content)}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
+
+
+async def read(reader: asyncio.StreamReader, *, head: bool = False) -> Answer:
+    """Read one response."""
+    lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    fields = dict(line.split(": ", 1) for line in lines[1:] if line)
+    length = 0 if head else int(fields.get("Content-Length", "0"))
+    content = await reader.readexactly(length)
+    return Answer(int(lines[0].split()[1]), fields, json.loads(content) if content else None)
