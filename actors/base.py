@@ -236,11 +236,11 @@ class Actor(pykka.ThreadingActor):
         exception_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Answer the open question, then tell the supervisor."""
+        """Tell the supervisor, then answer the open question."""
         during, self._envelope = self._envelope, None
+        self.system.failed(self.address.name, exception_value, during)
         if during and not during.answer:
             self.answer(during, Failed(code="crashed", why=self.address.name))
-        self.system.failed(self.address.name, exception_value, during)
 
     def on_start(self) -> None:
         """Run `started()`; Pykka does not call `on_failure` for this hook."""

@@ -23,8 +23,8 @@ _TEXT_LIMIT = 64
 class PeerPlan:
     """What the composition of a node tells its peer manager.
 
-    `audience` are names of actors that hear `Located` without asking; `stores` the peers
-    that have a key store here from the start; `alive()` says which peers the transport
+    `stores` are the peers that have a key store here from the start; these, and the actors in
+    `audience`, hear `Located` without asking; `alive()` says which peers the transport
     hears; `subtree(peer)` and `link(peer, options)` make children for peers that come at
     run time, and raise `Refused` for options that are wrong.
     """
@@ -66,8 +66,9 @@ class PeerManager(Actor):
         self._directory = plan.directory
         self._kms = _checked(plan.directory, system.node)
         self._known: dict[str, _Known] = {}
-        self._audience = {Address(name, system.node): None for name in plan.audience}
         self._stores = dict.fromkeys(plan.stores)
+        self._audience = dict.fromkeys(plan.audience)
+        self._audience |= {f"key_store/{peer}": None for peer in plan.stores}
         self._conflicts = 0
 
     def started(self) -> None:
@@ -100,7 +101,7 @@ class PeerManager(Actor):
     @handles(peers.Subscribe)
     def subscribe(self, _: peers.Subscribe) -> None:
         """Add the sender to those who hear `Located`; a key store hears of its peer too."""
-        self._audience[self.sender] = None
+        self._audience[self.sender.name] = None
         self.tell(self.sender, self._located())
         kind, _sep, peer = self.sender.name.partition("/")
         if kind == "key_store":
@@ -176,8 +177,9 @@ class PeerManager(Actor):
             if isinstance(reply, Failed) and reply.code != "duplicate":
                 answer(reply)
                 return
-            self._stores[ask.peer] = None
             store = self._here(f"key_store/{ask.peer}")
+            self._stores[ask.peer] = self._audience[store.name] = None
+            self.tell(store, self._located())
             if self._of(ask.peer).up:
                 self.tell(store, peers.PeerUp(peer=ask.peer))
             self.ask(self._here(subtree.name), StartChild(child=link), link_there, _TREE_S)
@@ -216,6 +218,8 @@ class PeerManager(Actor):
         up = isinstance(news, peers.PeerUp)
         self.log.info("peer_up" if up else "peer_down", peer=peer)
         if peer in self._stores:
+            if up:  # a store that is fresh, or was started after us, knows nobody yet
+                self.tell(self._here(f"key_store/{peer}"), self._located())
             self.tell(self._here(f"key_store/{peer}"), news)
 
     def _ask_who(self, peer: str) -> None:
@@ -268,8 +272,8 @@ class PeerManager(Actor):
 
     def _publish(self) -> None:
         located = self._located()
-        for one in self._audience:
-            self.tell(one, located)
+        for name in self._audience:
+            self.tell(self._here(name), located)
 
     def _located(self) -> peers.Located:
         kmss = self._directory.kmss

@@ -179,6 +179,8 @@ class ThreadSystem:
 
     def failed(self, name: str, why: BaseException | None, during: Envelope | None) -> None:
         """Hear that an actor has crashed: forget it, tell its parent."""
+        if during and self._poison.suspect(during):
+            self._poisoned.add(name)
         with self._lock:
             cell = self._cells.get(name)
             if cell is None or cell.thread is not threading.current_thread():
@@ -315,8 +317,6 @@ class ThreadSystem:
         word = during.body.word if during else ""
         frames = frames_of(why)
         self.log.error("actor_crashed", actor=address.name, why=describe(why), at=frames, word=word)
-        if during and self._poison.suspect(during):
-            self._poisoned.add(address.name)
         if parent:
             self.send(Envelope(address, parent, Died(name=address.name, why=describe(why))))
 

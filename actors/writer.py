@@ -174,6 +174,7 @@ class Writer:
         self._meter.add("protokms_commits")
         self._meter.add("protokms_commit_rows", len(changes))
         self._meter.add("protokms_commit_seconds", now - began)
+        self._meter.set("protokms_erasures_owed", self._storage.owed)
         for owner, _, token in group:
             self._deliver(Envelope(owner, owner, Committed(token=token)))
 

@@ -19,6 +19,7 @@ from transport.envelope import Address, Envelope
 from transport.message import Message, local
 
 _SUBSCRIBE_S = 30.0
+_UNHEARD_S = 0.5
 
 
 @local
@@ -180,7 +181,8 @@ class EtsiFrontend(Actor):
 
     def _subscribe(self) -> None:
         self.tell(self._peer_manager(), peers.Subscribe())
-        self.remind(_SUBSCRIBE_S, Renew())
+        # The first question is lost when the peer manager is in a process that is not up yet.
+        self.remind(_SUBSCRIBE_S if self._api.places else _UNHEARD_S, Renew())
 
     def _peer_manager(self) -> Address:
         return Address("peer_manager", self.system.node)

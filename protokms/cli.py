@@ -1,6 +1,7 @@
 """The command `protokms`: a running node takes a short way in, everything else goes to typer."""
 
 import sys
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 
 _HELP = frozenset({"--help", "-h"})
@@ -13,7 +14,9 @@ def main() -> None:
         print(version())  # noqa: T201 -- without the second that typer and rich take
         return
     if args[:1] == ["node"] and not _HELP & set(args):
-        from protokms.cli_node import run  # noqa: PLC0415 -- a node loads no typer, no rich
+        # structlog would load rich, for tracebacks that show local variables: keys, perhaps.
+        sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+        from protokms.cli_node import run  # noqa: PLC0415 -- and a node loads no typer either
 
         sys.exit(run(args[1:]))
     from protokms.commands import app  # noqa: PLC0415 -- neither here for the reasons above
@@ -23,4 +26,7 @@ def main() -> None:
 
 def version() -> str:
     """Return the version of the installed distribution."""
-    return version_of("protokms")
+    try:
+        return version_of("protokms")
+    except PackageNotFoundError:
+        return "0+source"  # run from a folder, not installed

@@ -16,16 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# structlog would load rich for tracebacks that show local variables: those may hold keys.
-sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+import structlog
 
-import structlog  # noqa: E402
-
-from protokms import config as configs  # noqa: E402
-from protokms import logs  # noqa: E402
-from protokms.node import Node, NodeFailed  # noqa: E402
-from protokms.sections import CORE, NodeConfig  # noqa: E402
-from protokms.tables import ConfigError  # noqa: E402
+from protokms import config as configs
+from protokms import logs
+from protokms.node import Node, NodeFailed
+from protokms.sections import CORE, NodeConfig
+from protokms.tables import ConfigError
 
 MUST_NOT_GO_ON = 70
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
@@ -47,7 +44,7 @@ def run(args: Sequence[str]) -> int:
         return _complain(wrong.problems)
     known = [CORE, *(one.name for one in config.processes)]
     if asked.process not in known:
-        print(f"there is no process {asked.process}, only {', '.join(known)}", file=sys.stderr)
+        sys.stderr.write(f"there is no process {asked.process}, only {', '.join(known)}\n")
         return 2
     logs.configure(config.node.log)
     return _serve(config, asked.process)
@@ -61,7 +58,7 @@ def check(config: Path) -> int:
         return _complain(wrong.problems)
     if trouble := _store_trouble(made):
         return _complain([f"{config}: node.data: {trouble}"])
-    print(f"{made.node.name} is well")
+    sys.stdout.write(f"{made.node.name} is well\n")
     return 0
 
 
@@ -92,7 +89,7 @@ def _serve(config: NodeConfig, process: str) -> int:
         log.error("node_failed", why=str(why))
         return 1
     _notify("READY=1")
-    while (signal.sigwait(_SIGNALS)) == signal.SIGHUP:
+    while signal.sigwait(_SIGNALS) == signal.SIGHUP:
         node.reload()
     _notify("STOPPING=1")
     node.stop()
@@ -126,5 +123,5 @@ def _notify(state: str) -> None:
 
 def _complain(problems: Sequence[Any]) -> int:
     for problem in problems:
-        print(problem, file=sys.stderr)
+        sys.stderr.write(f"{problem}\n")
     return 1

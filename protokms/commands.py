@@ -1,5 +1,6 @@
 """What people type: every command of `protokms`, with an example in its help."""
 
+import importlib
 import importlib.util
 import json
 import sys
@@ -55,8 +56,10 @@ def demo(
 
     Example: `protokms demo --keys 3`
     """
-    from protokms.demo import DemoFailed, run_demo  # noqa: PLC0415 -- loads a whole node
+    from protokms import logs  # noqa: PLC0415 -- these load a whole node
+    from protokms.demo import DemoFailed, run_demo  # noqa: PLC0415
 
+    logs.configure("console", level="critical")
     try:
         result = run_demo(nodes, number)
     except DemoFailed as why:
@@ -179,6 +182,5 @@ def keys_rotate(
 
 
 if importlib.util.find_spec("protokms.cli_bench"):
-    from protokms import cli_bench
-
-    app.add_typer(cli_bench.app, name="bench", help="Measure this machine.")
+    bench = importlib.import_module("protokms.cli_bench")
+    app.add_typer(bench.app, name="bench", help="Measure what this machine can do.")

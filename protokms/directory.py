@@ -18,21 +18,21 @@ from msgspec import Meta
 from actors.protocol import peers
 from protokms.endpoint import TcpEndpoint
 from protokms.keyfiles import BadFile, key_octets, read_file
+from protokms.sections import Text
 from transport.curve import check_public
 from transport.envelope import is_node
 
 _LIMIT = 1 << 24  # octets of the file
 _SIGNATURE_OCTETS = 64
-_Text = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 class _Kms(msgspec.Struct, forbid_unknown_fields=True):
-    name: _Text
-    id: _Text
-    address: _Text
-    curve: _Text
-    signing: _Text
-    saes: list[_Text]
+    name: Text
+    id: Text
+    address: Text
+    curve: Text
+    signing: Text
+    saes: list[Text]
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):

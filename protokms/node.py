@@ -160,13 +160,13 @@ class Node:
             sealers=self._sealers(),
             durable=durable,
         )
-        self._post.start()  # binds; nobody is admitted before there are peers
-        clean.callback(self._post.stop)
         clean.callback(self.system.shutdown)
         root = self._tree.root(self.process, directory, lambda: self._up)
         self.system.spawn(root.name, root.kind, *root.args)
         self._settle()
         self._post.set_peers(self._peers(directory))
+        self._post.start()  # now that there is somebody to hear what peers say
+        clean.callback(self._post.stop)
         if self.process == CORE:
             bind = config.metrics.bind
             self.observer = Observer((bind.host, bind.port), self.meter, self)

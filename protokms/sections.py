@@ -24,7 +24,13 @@ Name = Annotated[
         description="write a name of 1 to 64 characters: a-z, 0-9, '_', '.', '-'",
     ),
 ]
-Text = Annotated[str, Meta(min_length=1, max_length=256, description="write 1-256 characters")]
+Text = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^\x00-\x1f\x7f]{1,256}\Z",
+        description="write 1 to 256 characters, none of them a control character",
+    ),
+]
 File = Annotated[Path, Meta(description="write the path of a file, relative to this one")]
 Bind = Annotated[Endpoint, Meta(description="write an address like '127.0.0.1:18001'")]
 TcpBind = Annotated[TcpEndpoint, Meta(description="write an address like 'tcp://127.0.0.1:17001'")]

@@ -6,9 +6,8 @@ import zmq
 
 from transport.codec import MAX_FRAME
 from transport.curve import DOMAIN, CurveKey
-from transport.outbox import MAX_MESSAGE, SOCKET_FRAMES
+from transport.outbox import HANDSHAKE_MS, MAX_MESSAGE, SOCKET_FRAMES
 
-_HANDSHAKE_MS = 5000
 _IDLE_MS = 30_000
 
 
@@ -34,7 +33,7 @@ class Inbox:
         self.socket.zap_enforce_domain = True  # without it a missing gate admits everybody
         self.socket.maxmsgsize = MAX_MESSAGE
         self.socket.rcvhwm = SOCKET_FRAMES
-        self.socket.handshake_ivl = _HANDSHAKE_MS
+        self.socket.handshake_ivl = HANDSHAKE_MS
         self.socket.heartbeat_ivl = _IDLE_MS  # frees connections whose other end has vanished
         self.socket.ipv6 = "[" in address
         self.socket.bind(address)

@@ -23,6 +23,9 @@ MAX_MESSAGE = MAX_FRAME + 1024
 SOCKET_FRAMES = 1000
 """Frames that libzmq itself holds for one connection, at each end."""
 
+HANDSHAKE_MS = 2000
+"""Milliseconds a handshake may take; whom the gate turns away tries again after that."""
+
 _ADDRESS = re.compile(r"tcp://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})")
 _PORTS = range(1, 1 << 16)
 _RECONNECT_MS = 50
@@ -113,6 +116,12 @@ class Outbox:
         assert self._socket, "not connected"
         return self._socket
 
+    def counted(self) -> list[tuple[str, int]]:
+        """Return the counts of frames since the last call, by the names of their metrics."""
+        counts = [("protokms_frames_sent", self.sent), ("protokms_frames_received", self.received)]
+        self.sent = self.received = 0
+        return [(name, n) for name, n in counts if n]
+
     def stale(self, now: float) -> bool:
         """Tell whether the socket has taken nothing for so long that a new one is due.
 
@@ -163,6 +172,7 @@ class Outbox:
         made.ipv6 = "[" in self.peer.address
         made.reconnect_ivl, made.reconnect_ivl_max = _RECONNECT_MS, _RECONNECT_MAX_MS
         made.connect_timeout = _CONNECT_MS
+        made.handshake_ivl = HANDSHAKE_MS
         # A cable that is cut says nothing: without these TCP would go on for a quarter of an hour.
         made.heartbeat_ivl = self._interval_ms
         made.heartbeat_timeout = MISSED * self._interval_ms

@@ -125,6 +125,7 @@ class Post:
     def set_peers(self, peers: Iterable[Peer]) -> None:
         """Replace the table; who is not in it any more is not heard from now on.
 
+        Call it before `start` too: who knocks before he is known tries again 2 s later.
         `ValueError` if two have one name or one key, or one has ours.
         """
         options, old = self._options, self._table.by_name
@@ -253,13 +254,8 @@ class Post:
                 self._disconnect(outbox)
                 self._connect(outbox)
             outbox.beat(outbox.session.state)
-            name = outbox.peer.name
-            sent, outbox.sent = outbox.sent, 0
-            received, outbox.received = outbox.received, 0
-            if sent:
-                self._meter.add("protokms_frames_sent", sent, peer=name)
-            if received:
-                self._meter.add("protokms_frames_received", received, peer=name)
+            for name, n in outbox.counted():
+                self._meter.add(name, n, peer=outbox.peer.name)
 
     def _flush(self, outbox: Outbox) -> None:
         stuck = not outbox.flush()

@@ -7,7 +7,7 @@ from actors.base import Actor
 from actors.protocol.peers import PeerDown, PeerUp
 from protokms.meter import MemoryMeter
 from protokms.testing.agenda import Agenda
-from protokms.testing.memory import Disk, MemoryStore
+from protokms.testing.disk import Disk, MemoryStore
 from protokms.testing.network import Network
 from protokms.testing.presence import Presence
 from protokms.testing.probe import Probe

@@ -13,7 +13,7 @@ from actors.protocol.common import Committed, Died, Failed
 from actors.protocol.doors import ANSWERS, DOORS
 from actors.timers import Alarm
 from protokms.meter import MemoryMeter
-from protokms.testing.memory import Disk
+from protokms.testing.disk import Disk
 from transport.codec import encode
 from transport.envelope import Address, Envelope
 from transport.session import Doorman, Doors, Refusals

@@ -95,7 +95,9 @@ def test_up_and_down_reach_the_key_store_of_that_peer_and_no_other(row: Cluster)
     up(row, "a", "c")
     row.tell("peer_manager@a", peers.PeerDown(peer="b"))
 
-    assert store.received == [peers.PeerUp(peer="b"), peers.PeerDown(peer="b")]
+    located, *news = store.received
+    assert isinstance(located, peers.Located)
+    assert news == [peers.PeerUp(peer="b"), peers.PeerDown(peer="b")]
     assert other.received == []
     assert not states(row, "a")["b"].up
 
@@ -176,7 +178,7 @@ def test_a_peer_outside_the_directory_is_not_heard() -> None:
 
 
 def test_subscribers_hear_where_each_sae_is_now_and_at_every_change(row: Cluster) -> None:
-    front = row.probe("front@a")
+    front, store = row.probe("front@a"), row.probe("key_store/b@a")
     front.say("peer_manager@a", peers.Subscribe())
     row.settle()
 
@@ -189,6 +191,7 @@ def test_subscribers_hear_where_each_sae_is_now_and_at_every_change(row: Cluster
     assert first.saes == (("sae-1", "a"), ("sae-2", "b"), ("sae-3", "b"))
     assert first.ids == (("a", "id-a"), ("b", "id-b"), ("c", "id-c"))
     assert (second.serial, second.saes[-1]) == (2, ("sae-9", "c"))
+    assert store.of(peers.Located) == [second]
 
 
 def test_the_audience_of_the_plan_hears_without_asking_after_a_crash_too() -> None:

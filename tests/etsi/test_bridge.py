@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actors.base import Actor, Change, Row, Timer
+from actors.base import Actor, Change, Meter, Row, Timer
 from actors.protocol.common import Failed, Ping, Pong
 from etsi.bridge import Bridge, Inbox
 from protokms.meter import MemoryMeter
@@ -22,7 +22,8 @@ class Noting:
     node, boot_id = "kms-1", "boot"
 
     def __init__(self) -> None:
-        self.meter, self.sent = MemoryMeter(), list[Envelope]()
+        self.meter: Meter = MemoryMeter()
+        self.sent: list[Envelope] = []
         self.inboxes: dict[str, Inbox] = {}
 
     def now(self) -> float:

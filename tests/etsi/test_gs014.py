@@ -443,7 +443,9 @@ def test_an_unknown_path_is_a_404(site: Site, path: str) -> None:
     assert refused(site.get(path), 404) == "there is nothing at this path"
 
 
-@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "BREW"])
+@pytest.mark.parametrize(
+    "method", ["HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND"]
+)
 @pytest.mark.parametrize("path", [ENC, f"{DEC}?key_ID={ID_0}", STATUS, "/openapi.json"])
 def test_other_methods_are_refused_and_consume_nothing(site: Site, method: str, path: str) -> None:
     answer = site.send(request(method, path))

@@ -44,7 +44,7 @@ def test_it_describes_each_route_and_each_method_of_it(site: Site) -> None:
     for path, methods in paths.items():
         for method in METHODS:
             query = f"?key_ID={ID_0}" if "dec_keys" in path else ""
-            body = {} if method == "post" else None
+            body: Any = {} if method == "post" else None
             answer = site.send(request(method.upper(), example(path) + query, body))
             assert (answer.status == 200) == (method in methods), (method, path)
             assert method in methods or answer.status == 405
@@ -59,7 +59,7 @@ def test_answers_are_as_described(site: Site, method: str) -> None:
         for number, query in ((200, f"?key_ID={ID_0}"), (400, "?number=x")):
             if method not in methods or (number == 400 and not path.endswith("_keys")):
                 continue
-            body = {} if method == "post" else None
+            body: Any = {} if method == "post" else None
             answer = site.send(request(method.upper(), example(path) + query, body))
             response = methods[method]["responses"][str(answer.status)]
             assert answer.status == number

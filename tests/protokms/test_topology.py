@@ -1,0 +1,116 @@
+"""Topologies: shapes by name, or a file that says more."""
+
+from pathlib import Path
+
+import pytest
+
+from protokms import topology
+from protokms.tables import ConfigError
+
+TWO_HOSTS = """
+[[node]]
+name = "berlin"
+host = "192.0.2.1"
+bind = "0.0.0.0"
+port = 17000
+saes = ["alice"]
+[[node]]
+name = "frankfurt"
+host = "192.0.2.2"
+saes = ["bob", "carol"]
+[[node.process]]
+name = "front"
+actors = ["etsi014"]
+[[link]]
+a = "berlin"
+b = "frankfurt"
+rate_bit_s = 1e6
+allow_insecure_emulation = true
+"""
+
+
+def edges(text: str) -> list[str]:
+    return [f"{link.a[4:]}{link.b[4:]}" for link in topology.parse(text).links]
+
+
+@pytest.mark.parametrize(
+    ("shape", "links"),
+    [
+        ("chain:1", []),
+        ("chain:3", ["12", "23"]),
+        ("ring:3", ["12", "23", "31"]),
+        ("star:4", ["12", "13", "14"]),
+        ("mesh:3", ["12", "13", "23"]),
+    ],
+)
+def test_a_shape_has_the_links_it_is_named_for(shape: str, links: list[str]) -> None:
+    assert edges(shape) == links
+
+
+def test_sae_i_is_at_kms_i() -> None:
+    made = topology.parse("chain:3")
+
+    assert [(node.name, node.saes) for node in made.nodes] == [
+        (f"kms-{i}", [f"sae-{i}"]) for i in (1, 2, 3)
+    ]
+
+
+@pytest.mark.parametrize("text", ["ring:2", "chain:0", "mesh:65", "tree:3", "chain", "", "a.toml"])
+def test_what_is_no_topology_is_told(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        topology.parse(text)
+
+    assert caught.value.problems[0].remedy
+
+
+def test_a_file_says_hosts_ports_processes_and_options(tmp_path: Path) -> None:
+    file = tmp_path / "two.toml"
+    file.write_text(TWO_HOSTS)
+
+    made = topology.parse(str(file))
+
+    assert [(node.host, node.listens, node.port) for node in made.nodes] == [
+        ("192.0.2.1", "0.0.0.0", 17000),
+        ("192.0.2.2", "192.0.2.2", None),
+    ]
+    assert made.nodes[1].processes[0].actors == ["etsi014"]
+    assert made.links[0].options() == {"rate_bit_s": 1e6, "allow_insecure_emulation": True}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('a = "berlin"', 'a = "paris"', "link[0].a"),
+        ('a = "berlin"', 'a = "frankfurt"', "link[0]"),
+        ("allow_insecure_emulation = true", "", "link[0]"),
+        ('name = "frankfurt"', 'name = "berlin"', "node"),
+        ('name = "frankfurt"', 'name = "saes"', "node[1].name"),
+        ('name = "frankfurt"', 'name = "Frank Furt"', "node[1].name"),
+        ('"carol"', '"alice"', "node.saes"),
+        ('"carol"', '"../carol"', "node[1].saes[1]"),
+        ('host = "192.0.2.2"', 'host = "0.0.0.0"', "node[1].host"),
+        ('host = "192.0.2.2"', 'hots = "192.0.2.2"', "node[1].hots"),
+        ("port = 17000", "port = 0", "node[0].port"),
+        ("rate_bit_s = 1e6", "rate_bit_s = -1", "link[0].rate_bit_s"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_told_at_its_key(
+    tmp_path: Path, old: str, new: str, key: str
+) -> None:
+    file = tmp_path / "two.toml"
+    file.write_text(TWO_HOSTS.replace(old, new))
+
+    with pytest.raises(ConfigError) as caught:
+        topology.parse(str(file))
+
+    assert key in [problem.key for problem in caught.value.problems]
+
+
+def test_spread_places_front_end_and_links_in_processes_of_their_own() -> None:
+    made = topology.spread(topology.parse("chain:3"))
+
+    placed = [[(one.name, one.actors) for one in node.processes] for node in made.nodes]
+    assert placed[1] == [
+        ("front", ["etsi014"]),
+        ("links", ["quantum_link/kms-1", "quantum_link/kms-3"]),
+    ]
