@@ -50,6 +50,7 @@ class Batches:
         self._emitted: dict[int, tuple[bytes, float]] = {}
         self._arrived: dict[int, bytes] = {}
         self._settled: dict[int, None] = {}
+        self._taken: dict[int, None] = {}
         self._next = 0
         self.emitted = self.arrived = self.undecided = 0
         """Octets sent and named by no batch; received and in no batch; in batches of ours."""
@@ -100,9 +101,12 @@ class Batches:
         """Take datagrams in; past the limit they are dropped, and die at their sender."""
         for seq, octets in zip(seqs, payloads, strict=True):
             fits = 0 < len(octets) <= DATAGRAM_MAX and self.arrived + len(octets) <= limit
-            if fits and seq not in self._arrived:
+            if fits and seq not in self._taken:
+                self._taken[seq] = None  # for ever: a tag key must not be octets of an older batch
                 self._arrived[seq] = octets
                 self.arrived += len(octets)
+        while len(self._taken) > DATAGRAMS_MAX:
+            del self._taken[next(iter(self._taken))]
 
     def forget_arrived(self) -> None:
         """A Resume makes a new datagram epoch: what lies in no batch is dropped."""
@@ -156,17 +160,22 @@ class Batches:
             self._journal.drop("bits", segment_key(name))
         self._standing.count()
 
+    def awaits(self, name: SegmentId) -> bool:
+        """Whether this is a batch of ours whose decision we have not heard."""
+        return name.holder == self._stream.end and name.batch in self.held
+
     # The decider (R2, R3)
 
     def decide(self, word: BlocksHeld) -> bool | None:
         """Decide about a batch of the peer's, once; None if it is not to be answered."""
         if word.batch in self.decided:
             return self.decided[word.batch].confirmed
+        end = 1 - self._stream.end
         known = word.batch in self._settled  # a copy on its way since before
+        known |= SegmentId(end, word.batch) in self._stream.segments
         if known or not 0 <= word.batch < LIMIT or len(self.decided) >= 2 * UNDECIDED_MAX:
             return None
         octets = self._named(word) or b""
-        end = 1 - self._stream.end
         good = len(octets) >= BATCH_MIN and tag.agrees(
             octets, self._place(end, word.batch), word.runs, word.lengths, word.tag
         )

@@ -1,4 +1,4 @@
-"""Where a process meets its actors: inboxes that are no actors, questions from outside."""
+"""Where a process meets its actors: questions from outside, messages as octets."""
 
 import contextlib
 import itertools
@@ -7,20 +7,14 @@ from concurrent.futures import Future, InvalidStateError
 from typing import Protocol
 
 from actors.base import Timer
+from actors.ports import Put
 from actors.protocol.common import Failed
+from transport.codec import decode, encode
 from transport.envelope import Address, Envelope
 from transport.message import Message
 
 EDGE = "edge"
 """`edge/<process>` asks for callers that are no actors."""
-
-
-class Inbox(Protocol):
-    """Something under a name that is no actor: the bridge of a front end, say."""
-
-    def tell(self, envelope: Envelope, /) -> None:
-        """Take a message, on any thread; must not block."""
-        ...
 
 
 class Sender(Protocol):
@@ -78,7 +72,17 @@ class _Plain:
         return octets
 
 
-PLAIN = _Plain()
+_PLAIN = _Plain()
+
+
+def as_octets(node: str, put: Put, envelope: Envelope) -> None:
+    """Encode and decode a message that stays here, if it could travel; then put it."""
+    try:
+        octets = encode(envelope, _PLAIN)
+    except TypeError:
+        put(envelope)
+    else:
+        put(decode(octets, node, _PLAIN))
 
 
 def _settle(future: "Future[Message]", answer: Message) -> None:

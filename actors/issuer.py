@@ -24,6 +24,8 @@ class Waiting:
     until: float
     volley: int
     told: float = NEVER
+    failed: bool = False
+    """Whether its master has been told that it comes to nothing; it is to be voided."""
 
 
 @dataclass(slots=True)
@@ -112,9 +114,12 @@ class Issuer:
 
     def epoch_closed(self) -> list[Waiting]:
         """Nothing of the old epoch is announced any more; return those who wait in vain."""
-        vain = [self.waiting[id_] for id_ in list(self.waiting)]
+        vain = list(self.waiting.values())
         for id_ in self.unheard:
             self._journal.drop("unheard", id_)
+        for id_ in self.voiding:  # goes on, but its pieces lie in no segment any more
+            self.voiding[id_].pieces = ()
+            self._journal.put("void", id_, ())
         self.waiting.clear()
         self.unheard.clear()
         self.volleys.clear()

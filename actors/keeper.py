@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from actors.base import Actor, System, handles
+from actors.base import Actor, System, Timer, handles
 from actors.journal import Journal, Shelf
 from actors.protocol import keys
 from actors.protocol.blocks import SegmentId
@@ -12,6 +13,9 @@ from actors.vault import Clock, Vault
 from transport.message import Message, Secret, local
 
 TICK_S = 0.5
+KEYS_MAX = 1024
+KEY_OCTETS_MAX = 1 << 16
+SLAVES_MAX = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +55,12 @@ class Keeper(Actor):
         self._effects: list[Callable[[], None]] = []
         self._busy = False
         self._wiped = 0.0
+        self._next_tick: Timer | None = None
 
     def started(self) -> None:
         """Load what is durable."""
         self.load(Shelf(self.system.load(self.store)))
-        self.remind(TICK_S, Tick())
+        self._next_tick = self.remind(TICK_S, Tick())
         self.submit()
 
     def load(self, shelf: Shelf) -> None:
@@ -67,6 +72,7 @@ class Keeper(Actor):
             alive=self.alive,
             redelivery_s=self.options.redelivery_s,
             repeat_s=self.options.repeat_window_s,
+            receipts_from=int.from_bytes(self.system.random(8), "big") >> 2,
         )
 
     def alive(self, _: SegmentId) -> bool:
@@ -91,16 +97,14 @@ class Keeper(Actor):
 
     def submit(self) -> None:
         """Commit what is collected, unless a commit is under way: then its end does it."""
-        if self._busy:
-            return
-        self.before_commit()
-        changes, effects, self._effects = self.journal.take(), self._effects, []
-        if changes:
-            self._busy = True
-            mark = self.mark()
-            self.commit(changes, lambda: self._committed(mark, effects))
-        else:
-            self._run(effects)
+        while not self._busy and (len(self.journal) or self._effects):
+            self.before_commit()
+            changes, effects, self._effects = self.journal.take(), self._effects, []
+            if changes:
+                self._busy = True
+                self.commit(changes, partial(self._committed, self.mark(), effects))
+            else:
+                self._run(effects)  # which may collect more
 
     def before_commit(self) -> None:
         """Add what rides along with every commit."""
@@ -160,7 +164,9 @@ class Keeper(Actor):
         """Expire, wipe, and whatever a store does from time to time."""
         if self.sender != self.address:
             raise Refused("not_allowed", "a tick is the store's own")
-        self.remind(TICK_S, Tick())
+        if self._next_tick:
+            self._next_tick.cancel()  # of a tick that an earlier life of this actor set
+        self._next_tick = self.remind(TICK_S, Tick())
         now = self.clock
         expired = self.vault.tick(now)
         if expired:
@@ -189,3 +195,11 @@ class Keeper(Actor):
         """Refuse while the node is being stopped."""
         if self.draining:
             raise Refused("not_ready", "the node is stopping")
+
+
+def check_request(ask: keys.GetKey) -> None:
+    """Refuse what no grant could be."""
+    if not (0 < ask.number <= KEYS_MAX and 0 < ask.size <= KEY_OCTETS_MAX):
+        raise Refused("malformed", "too many keys, too large, or none")
+    if not 0 < len(set(ask.slaves)) == len(ask.slaves) <= SLAVES_MAX:
+        raise Refused("malformed", "no slave SAE, too many, or one twice")

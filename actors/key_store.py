@@ -8,7 +8,7 @@ from typing import NamedTuple
 from actors.base import Later, System, handles
 from actors.issuer import Issuer, Waiting
 from actors.journal import Shelf
-from actors.keeper import StoreOptions
+from actors.keeper import KEY_OCTETS_MAX, KEYS_MAX, SLAVES_MAX, StoreOptions, check_request
 from actors.protocol import grants, keys
 from actors.protocol.blocks import SegmentId
 from actors.protocol.common import Failed, Health, Healthy, Refused
@@ -27,9 +27,6 @@ VOLLEY_GRANTS = 128
 QUERIES_MAX = 64
 QUERY_S = 1.0
 LOAD_FRESH_S = 1.0
-KEYS_MAX = 1024
-KEY_OCTETS_MAX = 1 << 16
-SLAVES_MAX = 16
 PIECES_MAX = 512
 TTL_MAX_S = 1e9
 
@@ -52,7 +49,7 @@ class Query(NamedTuple):
 
     ask: keys.GetKeyWithIds
     answer: Later
-    id: bytes
+    unknown: set[bytes]
     until: float
 
 
@@ -85,10 +82,13 @@ class KeyStore(SharedStream):
         self.not_draining()
         self._check_standing()
         needed = ask.number * ask.size
-        if not (0 < ask.number <= KEYS_MAX and ask.size > 0 and needed <= LEASE_AHEAD):
+        check_request(ask)
+        if needed > LEASE_AHEAD:
             raise Refused("malformed", f"a request is for at most {LEASE_AHEAD} octets")
         if any(self._homes.get(slave) != self.store for slave in ask.slaves):
             raise Refused("not_allowed", f"not every SAE is at {self.store}")
+        if self._homes.get(ask.master) != self.system.node:
+            raise Refused("not_allowed", "the master SAE is not at this KMS")
         if self.options.mode == "local":
             for slave in ask.slaves:
                 self._check_peer_load(ask.master, slave, needed)
@@ -165,11 +165,17 @@ class KeyStore(SharedStream):
         if not self.admit(word.head):
             return
         for id_ in word.ids:
+            late = self.issuer.waiting.get(id_)
+            if late and late.until <= self.clock.now:
+                self._give_up(id_, late)
+                continue
             waiting = self.issuer.acknowledged(id_)
             if waiting:
                 self._answer(waiting.answer, waiting.grant, waiting.octets)
         for load in word.loads[:REPEATS_MAX]:
-            self._loads[load.master, load.slave] = load.octets, self.clock.now
+            here = self._homes.get(load.master) == self.system.node
+            if here and self._homes.get(load.slave) == self.store:
+                self._loads[load.master, load.slave] = load.octets, self.clock.now
         self.on_stock()
 
     @handles(grants.GrantsRefused)
@@ -178,18 +184,28 @@ class KeyStore(SharedStream):
         if not self.admit(word.head):
             return
         for refusal in word.refusals:
+            unheard = refusal.id in self.issuer.unheard
             waiting = self.issuer.acknowledged(refusal.id)
-            if waiting:
+            if waiting and not waiting.failed:
                 waiting.answer(Failed(code=refusal.code[:40], why=f"refused by {self.store}"))
+            elif unheard:
+                self.alarm("local_grant_refused")
             self.system.meter.add("protokms_grants_refused", peer=self.store)
         self.on_stock()
 
     def _give_up(self, id_: bytes, waiting: Waiting) -> None:
-        """Take a grant back that nobody was answered with: the void is durable first."""
+        """Take a grant back that nobody was answered with: the void is durable first.
+
+        Before Resume it is only promised to the master: no counted row is written then (R7).
+        """
+        if not waiting.failed:
+            waiting.failed = True
+            failed = Failed(code="timeout", why=f"{self.store} did not hold the keys in time")
+            self.effect(lambda: waiting.answer(failed))
+        if not self.standing.resumed:
+            return
         self.issuer.void(id_).told = self.clock.now
         self.standing.count()
-        failed = Failed(code="timeout", why=f"{self.store} did not hold the keys in time")
-        self.effect(lambda: waiting.answer(failed))
         void = grants.Voided(id_, waiting.grant.pieces)
         self.say(grants.GrantsVoid(head=self.standing.head(), grants=(void,)))
 
@@ -247,7 +263,7 @@ class KeyStore(SharedStream):
         if held:
             loads = tuple(self.vault.load(*pair) for pair in pairs) if self._local(word) else ()
             self.say(grants.GrantsHeld(head=head, ids=tuple(held), loads=loads))
-            self.effect(lambda: self._retry(set(held)))
+            self.effect(lambda: self._now_held(held))
         if refusals:
             self.say(grants.GrantsRefused(head=head, refusals=tuple(refusals)))
 
@@ -276,7 +292,9 @@ class KeyStore(SharedStream):
         if not _well_formed(grant):
             return "malformed"
         if self.standing.frozen:
-            return "frozen"
+            return "frozen" if grant.mode == "confirmed" else "wait"
+        if not self._homes:
+            return "wait"  # the directory is on its way; the owner will repeat
         theirs = self._homes.get(grant.master) == self.store
         ours = all(self._homes.get(slave) == self.system.node for slave in grant.slaves)
         return "" if theirs and ours else "not_allowed"
@@ -310,6 +328,8 @@ class KeyStore(SharedStream):
         good = [void for void in word.grants if len(void.id) == keys.ID_OCTETS]
         for void in good:
             pieces = tuple(piece for piece in void.pieces if self._within(piece))
+            if not self.vault.knows(void.id) and any(map(self._used, pieces)):
+                continue  # another grant lies there: this id will never be held
             if self.vault.void(void.id, pieces):
                 self.stream.mark(pieces)
                 self.standing.count()
@@ -322,32 +342,41 @@ class KeyStore(SharedStream):
             return False
         return piece.offset + piece.length <= len(segment.octets)
 
+    def _used(self, piece: Piece) -> bool:
+        segment = self.stream.segments[SegmentId(piece.holder, piece.batch)]
+        return segment.mine or segment.overlaps(piece.offset, piece.offset + piece.length)
+
     # Delivery: ask the owner before saying no (R9, `local` mode)
 
     @handles(keys.GetKeyWithIds)
     def get_key_with_ids(self, ask: keys.GetKeyWithIds) -> Message | object:
         """Hand keys out; a grant unknown here may be on its way from the owner."""
-        unknown = next((n.grant for n in ask.names if not self.vault.knows(n.grant)), None)
+        unknown = dict.fromkeys(n.grant for n in ask.names if not self.vault.knows(n.grant))
         can_ask = self.peer_up and self.standing.ready and len(self._queries) < QUERIES_MAX
-        if unknown is None or not can_ask:
+        if not unknown or not can_ask or self.draining:
             return super().get_key_with_ids(ask)
         answer = self.later()
-        self._queries.append(Query(ask, answer, unknown, self.clock.now + QUERY_S))
+        self._queries.append(Query(ask, answer, set(unknown), self.clock.now + QUERY_S))
         self.remind(QUERY_S, QueriesDue())
         head = self.standing.head(now=True)
-        self.tell(self.peer, grants.GrantQuery(head=head, id=unknown))
+        for id_ in unknown:
+            self.tell(self.peer, grants.GrantQuery(head=head, id=id_))
         return answer
 
     @handles(grants.GrantUnknown)
     def on_unknown(self, word: grants.GrantUnknown) -> None:
         """The owner has never answered such a grant."""
         if self.admit(word.head):
-            self._retry({word.id})
+            self._retry([query for query in self._queries if word.id in query.unknown])
 
-    def _retry(self, ids: set[bytes]) -> None:
-        """Serve, one way or the other, the fetches that waited for these grants."""
-        due = [query for query in self._queries if query.id in ids]
-        self._queries = [query for query in self._queries if query.id not in ids]
+    def _now_held(self, ids: list[bytes]) -> None:
+        for query in self._queries:
+            query.unknown.difference_update(ids)
+        self._retry([query for query in self._queries if not query.unknown])
+
+    def _retry(self, due: list[Query]) -> None:
+        """Serve these fetches now, one way or the other."""
+        self._queries = [query for query in self._queries if query not in due]
         for query in due:
             self._fetch(query)
 
@@ -382,17 +411,21 @@ class KeyStore(SharedStream):
         for id_, waiting in list(self.issuer.waiting.items()):
             if waiting.until <= now.now:
                 self._give_up(id_, waiting)
+        self._retry_due(now.now)
         super().on_tick(now)
         self.on_stock()
 
     @handles(QueriesDue)
     def on_queries_due(self, _: QueriesDue) -> None:
         """The owner has not answered in time."""
-        self._retry({query.id for query in self._queries if query.until <= self.clock.now})
+        self._retry_due(self.clock.now + 0.01)  # timers run on another clock
+
+    def _retry_due(self, now: float) -> None:
+        self._retry([query for query in self._queries if query.until <= now])
 
     def new_epoch(self, epoch: Epoch) -> None:
         """Who waits for keys of the old epoch waits in vain."""
-        vain = [waiting.answer for waiting in self.issuer.epoch_closed()]
+        vain = [waiting.answer for waiting in self.issuer.epoch_closed() if not waiting.failed]
         vain += [asked.answer for asked in self._asked]
         self._asked.clear()
         for answer in vain:

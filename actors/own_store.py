@@ -1,7 +1,7 @@
 """Keys for two SAEs of the same KMS: drawn from the CSPRNG, with the same life cycle."""
 
 from actors.base import Later, handles
-from actors.keeper import Keeper
+from actors.keeper import Keeper, check_request
 from actors.protocol import keys
 from actors.protocol.common import Health, Healthy, Refused
 from actors.protocol.grants import Grant
@@ -15,6 +15,7 @@ class OwnStore(Keeper):
     def get_key(self, ask: keys.GetKey) -> Later:
         """Draw keys, hold them durably for the slaves, then answer."""
         self.not_draining()
+        check_request(ask)
         if not self.options.allow_same_node:
             raise Refused("not_allowed", "keys between SAEs of the same KMS are switched off")
         if ask.master in ask.slaves and not self.options.allow_loopback_pairs:

@@ -6,9 +6,9 @@ from actors.journal import Shelf
 from actors.keeper import Keeper, StoreOptions
 from actors.protocol import blocks, links
 from actors.protocol.blocks import Head, SegmentId
-from actors.protocol.peers import PeerDown, PeerUp
+from actors.protocol.peers import PeerDown, PeerUp, Subscribe
 from actors.standing import LIMIT, Epoch, Standing, Verdict
-from actors.stream import Stream
+from actors.stream import NEVER, Stream
 from actors.vault import Clock
 from transport.envelope import Address
 from transport.message import Message, local
@@ -40,8 +40,10 @@ class SharedStream(Keeper):
         self.peer_up = False
         self._peer_credit = WINDOW
         self._credit_told = -1
+        self._room_told = WINDOW
+        self._room_at = NEVER
         self._forming = False
-        self._wanted = -1e9
+        self._wanted = NEVER
 
     def load(self, shelf: Shelf) -> None:
         """Rebuild both halves of the ledger from the rows."""
@@ -63,7 +65,9 @@ class SharedStream(Keeper):
     def started(self) -> None:
         """Load, and ask the peer where it stands."""
         super().started()
+        self.tell(Address("peer_manager", self.system.node), Subscribe())
         self._ask()
+        self.submit()
 
     def before_commit(self) -> None:
         """What was seen of the peer is stored with what it caused (R7)."""
@@ -76,7 +80,7 @@ class SharedStream(Keeper):
 
     def committed(self, mark: int) -> None:
         """Words that wait for no commit may now carry this seq."""
-        self.standing.committed = mark
+        self.standing.committed = min(mark, self.standing.seq)  # an epoch may have begun since
 
     def say(self, word: Message) -> None:
         """Tell the peer, once everything collected so far is durable."""
@@ -138,6 +142,7 @@ class SharedStream(Keeper):
         """Both ends agree: open the link, repeat what the peer may have missed."""
         self.peer_up = True
         self.batches.forget_arrived()
+        self._room_told = -1  # the peer is told at the next tick
         self._tell_credit(opened=True)
         self.lease_ahead()
         self.repeat(self.clock, everything=True)
@@ -147,7 +152,7 @@ class SharedStream(Keeper):
         self.log.warning("new_epoch", number=epoch[0])
         self.stream.destroy()
         self.batches.destroy()
-        self.vault.epoch_closed()
+        self.vault.epoch_closed(self.clock)
         self.standing.enter(epoch)
         self.tell(self.link, links.LinkClosed())
         self._ask()
@@ -162,7 +167,7 @@ class SharedStream(Keeper):
     @handles(links.AskLink)
     def on_ask_link(self, _: links.AskLink) -> None:
         """A link has started: tell it whether it may run."""
-        if self.standing.resumed:
+        if self.standing.ready and self.peer_up:
             self._tell_credit(opened=True)
         else:
             self.tell(self.sender, links.LinkClosed())
@@ -207,6 +212,24 @@ class SharedStream(Keeper):
         pending = batches.undecided + batches.emitted + batches.arrived
         return self.max_octets - self.stream.octets - pending
 
+    def _room_to_tell(self) -> int:
+        self._room_told = min(WINDOW, max(0, self._room()))
+        self._room_at = self.clock.now
+        return self._room_told
+
+    def _tell_room(self, now: float) -> None:
+        """Say again that there is room: a paused sender makes no batch for it to ride beside."""
+        if self._room_told < WINDOW and now - self._room_at >= REPEAT_S:
+            head = self.standing.head(now=True)
+            self.tell(self.peer, blocks.Room(head=head, credit=self._room_to_tell()))
+
+    @handles(blocks.Room)
+    def on_room(self, word: blocks.Room) -> None:
+        """The receiver of datagrams has so much room."""
+        if self.admit(word.head):
+            self._peer_credit = max(0, word.credit)
+            self._tell_credit()
+
     def _tell_credit(self, *, opened: bool = False) -> None:
         """Tell the link how much more it may emit."""
         window = min(WINDOW, self._peer_credit, self.max_octets - self.stream.octets)
@@ -230,7 +253,7 @@ class SharedStream(Keeper):
                 runs=held.runs,
                 lengths=held.lengths,
                 tag=held.tag,
-                credit=max(0, self._room()),
+                credit=self._room_to_tell(),
             )
         )
 
@@ -240,10 +263,12 @@ class SharedStream(Keeper):
         if not self.admit(word.head) or self.standing.frozen:
             return
         self._peer_credit = max(0, word.credit)
+        known = word.batch in self.batches.decided
         decision = self.batches.decide(word)
         if decision is not None:
             self._say_decision(word.batch)
             self._tell_credit()
+        if decision is not None and not known:
             name = "confirmed" if decision else "discarded"
             self.system.meter.add("protokms_batches_decided", decision=name, peer=self.store)
 
@@ -267,7 +292,7 @@ class SharedStream(Keeper):
         if not self.admit(head):
             return
         self.batches.conclude(batch, confirmed=confirmed)
-        credit = max(0, self._room())
+        credit = self._room_to_tell()
         self.say(blocks.BlocksSettled(head=self.standing.head(), batch=batch, credit=credit))
         self.lease_ahead()
 
@@ -358,7 +383,9 @@ class SharedStream(Keeper):
     @handles(blocks.SegmentClosed)
     def on_closed(self, word: blocks.SegmentClosed) -> None:
         """The owner is done with a segment: burn what no grant of ours holds."""
-        if self.admit(word.head) and self.stream.close(word.segment):
+        if not self.admit(word.head) or self.batches.awaits(word.segment):
+            return
+        if self.stream.close(word.segment):
             self.vault.segment_closed(word.segment)
             head = self.standing.head()
             self.say(blocks.SegmentClosedHeld(head=head, segment=word.segment))
@@ -381,6 +408,7 @@ class SharedStream(Keeper):
             self.system.meter.add("protokms_octets_lost", lost, peer=self.store)
             self._tell_credit()
         self.stream.burn_idle(now.now - IDLE_BURN_S)
+        self._tell_room(now.now)
         self.repeat(now)
         self._export()
 

@@ -4,6 +4,9 @@ Erasing (R16): `secure_delete` overwrites what is deleted in the pages of the da
 pages stay in the write-ahead log until `checkpoint` truncates it. What a file system with
 snapshots, or a flash disk, keeps of overwritten blocks is out of reach; there, only the node key
 makes old octets unreadable.
+
+Tampering: no row can be changed or moved unnoticed. Who can write to the disk can remove rows, or
+put an older file in the place of this one; the peers notice that (R7), the file does not.
 """
 
 import contextlib
@@ -239,6 +242,18 @@ class StoreFile:
             raise
 
 
+def check(path: Path, node: str, key: Secret) -> Report:
+    """Open a file, which checks all of it, and count what is there."""
+    with contextlib.closing(StoreFile.open(path, node, key)) as store:
+        return store.report()
+
+
+def rotate(path: Path, node: str, old: Secret, new: Secret) -> None:
+    """Seal a file anew under another node key: on return only that one opens it."""
+    with contextlib.closing(StoreFile.open(path, node, old)) as store:
+        store.rotate(new)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
@@ -309,6 +324,8 @@ def _errors(path: Path) -> Iterator[None]:
     """Turn what SQLite raises into one of our errors, which hold no values of rows."""
     try:
         yield
+    except UnicodeDecodeError:  # the text of an error of SQLite, quoting what is damaged
+        raise StoreCorrupt(f"{path} is damaged", _RESTORE) from None
     except sqlite3.Error as why:
         name = getattr(why, "sqlite_errorname", type(why).__name__)
         if name.startswith("SQLITE_CONSTRAINT"):

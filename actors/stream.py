@@ -267,9 +267,10 @@ class Stream:
         """The owner has no more use for a segment: burn what no grant holds, forget it."""
         segment = self.segments.get(name)
         if segment is not None:
-            if segment.mine or not segment.leased:
+            if segment.mine:
                 return False
-            self._remove(segment)
+            self._remove(segment)  # leased or not: the lease may have got lost with its owner
+            self._standing.count()
         return True
 
     def closed(self, name: SegmentId) -> None:
@@ -314,6 +315,7 @@ class Stream:
             self.fresh_octets[segment.mine] -= len(segment.octets)
 
     def _remove(self, segment: Segment) -> None:
+        self._not_fresh(segment)
         del self.segments[segment.id]
         self._finished.pop(segment.id, None)
         self.octets -= len(segment.octets)

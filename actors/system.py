@@ -1,5 +1,6 @@
 """The running system: actors by name, on threads, here or across the network."""
 
+import contextlib
 import secrets
 import threading
 import time
@@ -7,44 +8,23 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pykka
 import structlog
 
 from actors.base import Actor, Change, Meter, Row
 from actors.deaths import Poison, describe, frames_of, keep_values_out_of_logs
-from actors.edge import EDGE, PLAIN, Edge, Inbox
+from actors.edge import EDGE, Edge, as_octets
+from actors.ports import CORE, Admit, Durable, Inbox, Post, Put
 from actors.protocol.common import Died, Failed
 from actors.timers import Alarm, Timers
-from transport.codec import Sealer, decode, encode
+from transport.codec import Sealer, encode
 from transport.envelope import Address, Envelope
 from transport.message import Message
 
-Put = Callable[[Envelope], None]
-Post = Callable[[str, bytes], bool]
-"""Send octets to `node` (its core) or `node/process`; false if they cannot even be queued."""
-
-Admit = Callable[[str, str, bytes], Envelope | None]
-"""Build the envelope a process (node, process) has sent, or refuse it and count."""
-
-CORE = "core"
-"""The process of a node that holds every actor not placed elsewhere."""
-
 _JOIN_S = 10.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-class Durable(Protocol):
-    """Where rows become durable; `actors.writer.Writer` is one."""
-
-    def load(self, store: str) -> Sequence[Row]:
-        """Read every row of a store, those handed over for commit included."""
-        ...
-
-    def commit(self, owner: Address, changes: Sequence[Change], token: int) -> None:
-        """Queue changes; the owner hears `Committed`."""
-        ...
 
 
 class _Cell:
@@ -175,7 +155,8 @@ class ThreadSystem:
                 del self._inboxes[name]
                 self._leaving[name] = cell.thread
         if cell:
-            cell.actor.stop()
+            with contextlib.suppress(pykka.ActorDeadError):  # it is just dying
+                cell.actor.stop()
 
     def failed(self, name: str, why: BaseException | None, during: Envelope | None) -> None:
         """Hear that an actor has crashed: forget it, tell its parent."""
@@ -266,18 +247,10 @@ class ThreadSystem:
         """Make what drops an envelope into a mailbox: straight, in the ordinary case."""
         put: Put = actor.actor_ref.tell
         if self._through_sockets:
-            put = partial(self._as_octets, put)
+            put = partial(as_octets, self.node, put)
         if actor.address.name in self._poisoned:
             put = partial(self._unless_poison, put)
         return put
-
-    def _as_octets(self, put: Put, envelope: Envelope) -> None:
-        try:
-            octets = encode(envelope, PLAIN)
-        except TypeError:
-            put(envelope)  # it never travels
-        else:
-            put(decode(octets, self.node, PLAIN))
 
     def _unless_poison(self, put: Put, envelope: Envelope) -> None:
         if self._poison.deadly(envelope):

@@ -8,7 +8,7 @@ bits) while a repeat can still come, which is as long as a segment of the grant 
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from actors.journal import Journal, Shelf
@@ -48,10 +48,11 @@ class Holding:
 
 @dataclass(slots=True)
 class Delivery:
-    """A key *delivering*: `receipt` of the response under way, or 0: it broke; then `until`."""
+    """A key *delivering*: under way in the response `receipt`, or in a window after it."""
 
     receipt: int
     until: float
+    under_way: bool
 
 
 class Vault:
@@ -66,6 +67,7 @@ class Vault:
         alive: Callable[[SegmentId], bool],
         redelivery_s: float,
         repeat_s: float,
+        receipts_from: int,
     ) -> None:
         self._journal, self._alive = journal, alive
         self._redelivery, self._repeat = redelivery_s, repeat_s
@@ -75,7 +77,7 @@ class Vault:
         self._deadlines: list[tuple[float, bytes]] = []
         self._open: dict[Place, Delivery] = {}
         self._receipts: dict[int, tuple[str, tuple[KeyName, ...]]] = {}
-        self._receipt = 0
+        self._receipt = receipts_from
         self._pairs: Counter[tuple[str, str]] = Counter()
         self._slaves: Counter[str] = Counter()
         for id_, clear, octets in shelf.each("grant"):
@@ -85,7 +87,7 @@ class Vault:
         for id_, (slave, indexes), _ in shelf.each("delivering"):
             for index in indexes:  # the window begins anew with each start (R11)
                 assert id_[:ID_OCTETS] in self.holdings, "both rows go in one commit"
-                window = Delivery(0, clock.now + max(redelivery_s, repeat_s))
+                window = Delivery(0, clock.now + max(redelivery_s, repeat_s), under_way=False)
                 self._open[Place(id_[:ID_OCTETS], slave, index)] = window
 
     def _load(self, id_: bytes, clear: list, octets: bytes, clock: Clock) -> None:  # type: ignore[type-arg]
@@ -136,10 +138,15 @@ class Vault:
                 del self.tombs[id_]
                 self._journal.drop("tomb", id_)
 
-    def epoch_closed(self) -> None:
-        """Every segment is gone: grants held stay, tombstones go."""
-        for name in list(self._tombs_of):
-            self.segment_closed(name)
+    def epoch_closed(self, clock: Clock) -> None:
+        """Every segment is gone: grants held stay, but lie nowhere; tombstones go."""
+        for id_ in self.tombs:
+            self._journal.drop("tomb", id_)
+        self.tombs.clear()
+        self._tombs_of.clear()
+        for holding in self.holdings.values():
+            holding.grant = replace(holding.grant, pieces=())
+            self._save(holding, clock)
 
     def load(self, master: str, slave: str) -> Load:
         """Octets that this pair has not fetched."""
@@ -172,14 +179,15 @@ class Vault:
         self._receipt += 1
         for name in names:
             place = Place(name.grant, slave, name.index)
-            self._open[place] = Delivery(self._receipt, now + WRITING_S)
+            self._open[place] = Delivery(self._receipt, now + WRITING_S, under_way=True)
         self._receipts[self._receipt] = slave, tuple(names)
         self._save_open(slave, {name.grant for name in names})
         return tuple(keys), self._receipt
 
     def written(self, receipt: int, clock: Clock) -> None:
-        """The response is out: its keys are delivered."""
+        """The response is out: its keys are delivered, even if it had been given up."""
         self._close(receipt, self._repeat, clock)
+        self._receipts.pop(receipt, None)
 
     def broken(self, receipt: int, clock: Clock) -> None:
         """The response is not out: the same slave may ask again for a while."""
@@ -194,11 +202,12 @@ class Vault:
                 self._finish(id_, "expired")
                 expired.append(id_)
         due = [(place, d) for place, d in self._open.items() if d.until <= clock.now]
-        for place, delivery in due:
-            if delivery.receipt:
-                self.broken(delivery.receipt, clock)
-            elif place in self._open:
-                self._deliver([place], clock)
+        for receipt in dict.fromkeys(d.receipt for _, d in due if d.under_way):
+            self.broken(receipt, clock)
+        self._deliver([place for place, d in due if not d.under_way], clock)
+        if len(self._receipts) > 2 * len(self._open) + 1000:  # most are of responses long over
+            live = {delivery.receipt for delivery in self._open.values()}
+            self._receipts = {n: it for n, it in self._receipts.items() if n in live}
         return expired
 
     def _find(self, master: str, name: KeyName) -> Holding | None:
@@ -210,10 +219,10 @@ class Vault:
         if now >= holding.deadline or not holding.left[slave] >> name.index & 1:
             return False
         delivery = self._open.get(Place(name.grant, slave, name.index))
-        return delivery is None or (not delivery.receipt and now < delivery.until)
+        return delivery is None or (not delivery.under_way and now < delivery.until)
 
     def _close(self, receipt: int, window: float, clock: Clock) -> None:
-        slave, names = self._receipts.pop(receipt, ("", ()))
+        slave, names = self._receipts.get(receipt, ("", ()))
         mine = [
             place
             for place in (Place(name.grant, slave, name.index) for name in names)
@@ -221,8 +230,9 @@ class Vault:
         ]
         if window > 0:
             for place in mine:
-                self._open[place] = Delivery(0, clock.now + window)
+                self._open[place] = Delivery(receipt, clock.now + window, under_way=False)
         else:
+            self._receipts.pop(receipt, None)
             self._deliver(mine, clock)
 
     def _deliver(self, places: list[Place], clock: Clock) -> None:
@@ -249,6 +259,9 @@ class Vault:
         grant = holding.grant
         self.holdings[grant.id] = holding
         heapq.heappush(self._deadlines, (holding.deadline, grant.id))
+        if len(self._deadlines) > 2 * len(self.holdings) + 1000:  # most are of grants long gone
+            self._deadlines = [(it.deadline, id_) for id_, it in self.holdings.items()]
+            heapq.heapify(self._deadlines)
         for slave, left in holding.left.items():
             self._count(grant.master, slave, grant.size * left.bit_count())
 
@@ -272,8 +285,9 @@ class Vault:
 
     def _bury(self, id_: bytes, state: str, pieces: tuple[Piece, ...]) -> None:
         self.tombs[id_] = state, pieces
-        for piece in pieces:
-            self._tombs_of.setdefault(SegmentId(piece.holder, piece.batch), []).append(id_)
+        names = dict.fromkeys(SegmentId(piece.holder, piece.batch) for piece in pieces)
+        for name in filter(self._alive, names):
+            self._tombs_of.setdefault(name, []).append(id_)
 
     def _repeatable(self, pieces: Iterable[Piece]) -> bool:
         return any(self._alive(SegmentId(piece.holder, piece.batch)) for piece in pieces)

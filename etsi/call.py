@@ -44,14 +44,17 @@ class Call:
     async def body(self) -> bytes:
         """Read the body; `Problem` 408, 413 or 415 if it is slow, too large or compressed."""
         request = self.request
-        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        if "Content-Encoding" in request.headers:
             raise Problem(415, "encoding", "a compressed body is not accepted")
         limit = request.client_max_size
         if (request.content_length or 0) > limit:
             raise too_large(limit)
         try:
             if request.content.is_eof():  # in the usual case it came with the head
-                return await request.read()
+                octets = request.content.read_nowait()
+                if len(octets) > limit:
+                    raise too_large(limit)
+                return octets
             async with asyncio.timeout(self._patience):
                 await self._invite()
                 return await request.read()

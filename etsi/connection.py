@@ -17,7 +17,10 @@ Handler = Callable[[web.BaseRequest], Any]
 
 _UNSEATED_S = 1.0
 _LOOK_AGAIN_S = 0.005
-_SMALL = 16_384  # octets; a socket whose buffer is empty takes so many at once
+_LOOKS = 3
+SMALL = 16_384
+"""Octets that a socket whose buffer is empty takes at once."""
+
 _GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 HEADERS = {
@@ -79,22 +82,29 @@ class Connection(web.RequestHandler):
         """The request was answered."""
         self._busy = False
 
-    async def flushed(self, octets: int) -> None:
-        """Wait until the kernel has taken all that was written, `octets` lately.
+    def taken(self) -> bool:
+        """Tell whether the kernel has taken all that was written; for no more than `SMALL` octets.
 
         `ConnectionError` if the connection broke before. The transports do not tell how much they
         still hold, only the TLS layer does; but they write at once, and when the kernel did not
         take all then the socket is not writable until it has room again.
         """
-        looks = 1 if octets <= _SMALL else 3
-        while looks:
-            if self._writable():
-                looks -= 1
-                if looks:
-                    await asyncio.sleep(0)
-            else:
-                looks = 3
-                await asyncio.sleep(_LOOK_AGAIN_S)
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the connection was closed")
+        if transport.get_write_buffer_size():
+            return False
+        events = self._socket.poll(0)
+        if events and events[0][1] & _GONE:
+            raise ConnectionResetError("the connection was reset")
+        return bool(events)
+
+    async def flushed(self) -> None:
+        """Wait until the kernel has taken all that was written, or raise `ConnectionError`."""
+        looks = 0
+        while looks < _LOOKS:  # room that has come just now is filled in the next turns
+            looks = looks + 1 if self.taken() else 0
+            await asyncio.sleep(0 if looks else _LOOK_AGAIN_S)
 
     def dismiss(self) -> None:
         """Close the connection, after the request that is open, if any."""
@@ -128,17 +138,6 @@ class Connection(web.RequestHandler):
         response = web.Response(status=reply.status, body=reply.body, headers=HEADERS)
         response.force_close()
         return response
-
-    def _writable(self) -> bool:
-        transport = self.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the connection was closed")
-        if transport.get_write_buffer_size():
-            return False
-        events = self._socket.poll(0)
-        if events and events[0][1] & _GONE:
-            raise ConnectionResetError("the connection was reset")
-        return bool(events)
 
     def _look(self) -> None:
         self._timer = None

@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.base import Meter
 from etsi.call import Call
-from etsi.connection import HEADERS, Connection
+from etsi.connection import HEADERS, SMALL, Connection
 from etsi.identity import Caller, Gate
 from etsi.limits import Seats
 from etsi.options import Options
@@ -108,10 +108,17 @@ class Door:
         response = _response(reply)
         settle, written = reply.settle, False
         try:
-            async with asyncio.timeout(self._write_s):
+            if len(reply.body) <= SMALL:  # it cannot wait: nothing older is left in the buffers
                 await response.prepare(call.request)
                 await response.write_eof()
-                await connection.flushed(len(reply.body))
+                if not connection.taken():
+                    async with asyncio.timeout(self._write_s):
+                        await connection.flushed()
+            else:
+                async with asyncio.timeout(self._write_s):
+                    await response.prepare(call.request)
+                    await response.write_eof()
+                    await connection.flushed()
             written = True
         except (ConnectionError, TimeoutError):
             connection.abort()
@@ -126,11 +133,7 @@ class Door:
         meter = self._meter
         meter.add("protokms_http_requests", route=route, status=status)
         meter.add("protokms_http_seconds", seconds, route=route)
-        facts: dict[str, object] = {}
-        if reply.code:
-            facts["code"] = reply.code
         if not written:
-            facts["written"] = False
             meter.add("protokms_http_refused", reason="not_written")
         if call.keys and reply.status == 200:  # noqa: PLR2004
             meter.add("protokms_http_keys", call.keys, route=route)
@@ -144,7 +147,7 @@ class Door:
             keys=call.keys,
             ms=round(seconds * 1000, 3),
             trace=call.trace,
-            **facts,
+            code=reply.code if written else "not_written",
         )
 
     def _settle(self) -> None:

@@ -143,9 +143,10 @@ class Gs014:
 
     async def _dec_keys(self, call: Call, master: str) -> Reply:
         if call.method == "POST" and (values := gs014_request.body(await call.body())):
-            names = gs014_request.names_by_body(values, self._options)
+            ids = gs014_request.ids_by_body(values, self._options)
         else:
-            names = gs014_request.names_by_query(gs014_request.query(call.query))
+            ids = gs014_request.ids_by_query(gs014_request.query(call.query))
+        names = gs014_request.names(ids)
         kms = self._known().kms[master]
         question = keys.GetKeyWithIds(master=master, slave=call.caller.sae, names=names)
         taken = await self._ask(call, kms, question)
@@ -155,8 +156,8 @@ class Gs014:
         if len(taken.octets) != len(names):
             settle(False)
             raise RuntimeError("the key store answered with other keys than were asked for")
-        call.keys = len(names)
-        return Reply(200, container(names, taken.octets), settle=settle)
+        call.keys = len(ids)
+        return Reply(200, container(ids, taken.octets), settle=settle)
 
     def _settle(self, store: Address, receipt: int, trace: str, written: bool) -> None:
         body = keys.Written(receipt=receipt) if written else keys.Broken(receipt=receipt)
@@ -208,16 +209,11 @@ class Gs014:
         return [sae for sae in others if sae != slave]
 
 
-def container(names: Sequence[keys.KeyName], secrets: Sequence[Secret]) -> bytes:
-    """Write a key container (014 6.3) of keys by their names, in that order."""
-    pairs = zip(names, secrets, strict=True)
+def container(ids: Sequence[str], secrets: Sequence[Secret]) -> bytes:
+    """Write a key container (014 6.3) of keys by their ids (UUIDs), in that order."""
     rows = [
-        b'{"key_ID":"%b","key":"%b"}'
-        % (
-            keys.key_id(name.grant, name.index).encode(),
-            b2a_base64(secret.reveal(), newline=False),
-        )
-        for name, secret in pairs
+        b'{"key_ID":"%b","key":"%b"}' % (text.encode(), b2a_base64(secret.reveal(), newline=False))
+        for text, secret in zip(ids, secrets, strict=True)
     ]
     return b'{"keys":[%b]}' % b",".join(rows)
 

@@ -94,31 +94,33 @@ def wanted_by_body(values: dict[str, Any], options: Options) -> Wanted:
     return _wanted(number, size, tuple(dict.fromkeys(additional)), options)
 
 
-def names_by_query(values: dict[str, str]) -> tuple[keys.KeyName, ...]:
+def ids_by_query(values: dict[str, str]) -> list[str]:
     """Read the one `key_ID` of a query (014 6.4, GET)."""
     if "key_ID" not in values:
         raise malformed("key_ID is missing")
-    return (_name(values["key_ID"]),)
+    return [values["key_ID"].lower()]
 
 
-def names_by_body(values: dict[str, Any], options: Options) -> tuple[keys.KeyName, ...]:
+def ids_by_body(values: dict[str, Any], options: Options) -> list[str]:
     """Read the `key_IDs` of a body (014 6.4, POST); bare strings are taken for objects too."""
     rows = values.get("key_IDs")
     if type(rows) is not list or not rows:
         raise malformed("key_IDs is not an array of at least one key_ID")
     if len(rows) > options.max_keys_per_request:
         raise malformed(f"more than {options.max_keys_per_request} key_IDs in one request")
-    names = tuple([_name(row.get("key_ID") if type(row) is dict else row) for row in rows])
-    if len(set(names)) != len(names):
-        raise malformed("the same key_ID appears twice")
-    return names
-
-
-def _name(text: Any) -> keys.KeyName:
-    if type(text) is not str:
+    found = [row.get("key_ID") if type(row) is dict else row for row in rows]
+    ids = [text.lower() for text in found if type(text) is str]
+    if len(ids) != len(rows):
         raise malformed("an entry of key_IDs holds no key_ID string")
+    if len(set(ids)) != len(ids):
+        raise malformed("the same key_ID appears twice")
+    return ids
+
+
+def names(ids: list[str]) -> tuple[keys.KeyName, ...]:
+    """Read key_IDs; `Problem` if one is no UUID."""
     try:
-        return keys.parse_key_id(text)
+        return tuple([keys.parse_key_id(text) for text in ids])
     except Refused as no:
         raise malformed(str(no)) from None
 

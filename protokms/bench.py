@@ -91,11 +91,18 @@ def running(link: Figures, store: Figures) -> Iterator[tuple[Bench, float]]:
             lab_run.down(folder)
 
 
+def fast(rate: float, max_bytes: int) -> Figures:
+    """Make the options of a link of so many bit/s."""
+    return {"round_s": None, "rate_bit_s": rate, "max_bytes": max_bytes}
+
+
 def tune(file: Path, table: str, values: Figures) -> None:
-    """Set keys of a table in a node's configuration."""
+    """Set keys of a table in a node's configuration; None takes one out."""
     text = file.read_text(encoding="utf-8")
     for name, value in values.items():
-        text = re.sub(rf"(?m)^{name} = .*\n", "", text)
+        text = re.sub(rf"(?m)^{name} += .*\n", "", text)
+        if value is None:
+            continue
         row = f"{name} = {json.dumps(value)}\n"
         text = re.sub(rf"(?m)^(\[+{table}\]+.*\n)", rf"\g<1>{row}", text)
     file.write_text(text, encoding="utf-8")
@@ -130,7 +137,7 @@ def delivery(seconds: float, say: Callable[[str], None]) -> Figures:
     figures: Figures = {"machine": machine(), "seconds": seconds}
     for mode in ("confirmed", "local"):
         say(f"two nodes, mode {mode}: filling their stores")
-        link = {"rate_bit_s": 160e6, "max_bytes": 8192}
+        link = fast(160e6, 8192)
         most = 1 << 34
         store = {
             "mode": mode,
@@ -204,7 +211,8 @@ def _yardstick(bench: Bench, seconds: float) -> Figures:
     port = next(ports.free("yardstick", ()))
     files = [str(home / "tls.crt"), str(home / "tls.key"), str(bench.folder / bench.lab.ca)]
     command = [sys.executable, "-m", "protokms.yardstick", *files, str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # noqa: S603
+    log = (bench.folder / "yardstick.log").open("wb")
+    with log, subprocess.Popen(command, stderr=log) as process:  # noqa: S603
         try:
             return uvloop.run(_against_yardstick(bench, port, seconds))
         finally:
@@ -228,7 +236,7 @@ async def _against_yardstick(bench: Bench, port: int, seconds: float) -> Figures
 
 def idle(seconds: float = 5.0) -> Figures:
     """Measure a node of a pair at rest whose stores are full: start, memory, processor."""
-    with running({"rate_bit_s": 400e3}, {"max_bits": 1 << 20}) as (bench, ready):
+    with running(fast(400e3, 999), {"max_bits": 1 << 20}) as (bench, ready):
         wait_for_bits(bench, 0.5 * (1 << 20))
         time.sleep(5.0)
         before = bench.facts(0)
@@ -245,7 +253,7 @@ def idle(seconds: float = 5.0) -> Figures:
 def ingest(seconds: float, max_bytes: int, rate: float) -> Figures:
     """Measure how fast an emulated link fills both stores, synchronised and durable."""
     made: Figures = {"machine": machine(), "max_bytes": max_bytes, "asked_mbit_s": rate / 1e6}
-    with running({"rate_bit_s": rate, "max_bytes": max_bytes}, {"max_bits": 1 << 33}) as (bench, _):
+    with running(fast(rate, max_bytes), {"max_bits": 1 << 33}) as (bench, _):
         before, cpu = _stored(bench), [bench.facts(node)["cpu_s"] for node in (0, 1)]
         began = time.perf_counter()
         time.sleep(seconds)

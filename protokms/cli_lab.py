@@ -64,14 +64,14 @@ def up(folder: Folder, timeout: Timeout = lab_run.READY_S, as_json: Json = False
 
 @app.command()
 def status(folder: Folder, as_json: Json = False) -> None:
-    """Tell which nodes run, which are ready, and what their links hold; 0 if all is well.
+    """Tell which nodes run, which are ready, and what their links hold.
 
     Example: `protokms lab status lab --json`
     """
     with _told():
         states = lab_run.status(folder)
     _show(states, as_json)
-    _end(states)
+    _complain(states)
 
 
 @app.command()
@@ -173,14 +173,18 @@ def _show(states: Sequence[NodeState], as_json: bool) -> None:
     Console().print(table)
 
 
-def _end(states: Sequence[NodeState]) -> None:
-    """Say who is not well and why, on standard error, and end with 1 if anybody."""
+def _complain(states: Sequence[NodeState]) -> bool:
+    """Say who is not well and why, on standard error; tell whether anybody is."""
     failed = [state for state in states if state.reasons]
     for state in failed:
         typer.echo(f"{state.name}: {'; '.join(state.reasons)}", err=True)
         for line in state.log:
             typer.echo(f"  {line}", err=True)
-    if failed:
+    return bool(failed)
+
+
+def _end(states: Sequence[NodeState]) -> None:
+    if _complain(states):
         still = [state.name for state in states if state.pids]
         typer.echo(f"still running: {', '.join(still) or 'none'}", err=True)
         raise typer.Exit(1)

@@ -125,12 +125,8 @@ def store_check(
     if as_json:
         typer.echo(json.dumps({"peer": peer, "rows": found}))
         return
-    table = Table(title=f"store shared with {peer}: every row opens")
-    table.add_column("kind")
-    table.add_column("rows", justify="right")
-    for kind, rows in found.items():
-        table.add_row(kind, str(rows))
-    Console().print(table)
+    counts = ", ".join(f"{rows} {kind}" for kind, rows in found.items()) or "nothing is in it"
+    typer.echo(f"store shared with {peer}: every row opens; {counts}")
 
 
 @store.command("reset")

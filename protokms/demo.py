@@ -18,7 +18,9 @@ from protokms.sae import SaeClient, SaeError
 from protokms.tables import ConfigError
 from transport.message import Secret
 
-_READY_S = 20.0
+READY_S = 20.0
+"""Seconds within which a link must have brought enough bits."""
+
 _POLL_S = 0.02
 
 
@@ -64,7 +66,7 @@ class DemoResult:
         return {"equal": self.equal, "seconds": round(self.seconds, 3), "keys": rows}
 
 
-def run_demo(nodes: int = 2, number: int = 5) -> DemoResult:
+def run_demo(nodes: int = 2, number: int = 5, ready_s: float = READY_S) -> DemoResult:
     """Make a lab, run it, fetch `number` keys for each pair of neighbours, and remove it all.
 
     Sockets, TLS, ZeroMQ and files are real; `DemoFailed` if anything does not work.
@@ -75,7 +77,7 @@ def run_demo(nodes: int = 2, number: int = 5) -> DemoResult:
             folder = Path(name)
             made = lab.init(folder / "lab", topology.parse(f"chain:{nodes}"))
             with running(folder / "lab", made):
-                rows = tuple(_all_pairs(folder / "lab", made, number))
+                rows = tuple(_all_pairs(folder / "lab", made, number, ready_s))
                 seconds = time.monotonic() - begun
     except (ConfigError, LabError, NodeFailed, SaeError, OSError) as why:
         raise DemoFailed(str(why)) from why
@@ -104,7 +106,7 @@ def client(folder: Path, made: Lab, sae: LabSae) -> SaeClient:
     return SaeClient(url, folder / made.ca, folder / sae.cert, folder / sae.key)
 
 
-def await_stock(master: SaeClient, slave: str, number: int, timeout: float = _READY_S) -> None:
+def await_stock(master: SaeClient, slave: str, number: int, timeout: float = READY_S) -> None:
     """Wait until so many keys can be handed out, or raise `DemoFailed`."""
     deadline, why = time.monotonic() + timeout, "too few bits"
     while time.monotonic() < deadline:
@@ -117,13 +119,13 @@ def await_stock(master: SaeClient, slave: str, number: int, timeout: float = _RE
     raise DemoFailed(f"not ready within {timeout:g} s: {why}")
 
 
-def _all_pairs(folder: Path, made: Lab, number: int) -> Iterator[DemoRow]:
+def _all_pairs(folder: Path, made: Lab, number: int, ready_s: float) -> Iterator[DemoRow]:
     salt = secrets.token_bytes(32)  # fingerprints of one run tell nothing to anybody else
     at = {sae.node: sae for sae in made.saes}
     for left, right in itertools.pairwise(made.nodes):
         master, slave = at[left.name], at[right.name]
         with client(folder, made, master) as near, client(folder, made, slave) as far:
-            await_stock(near, slave.id, number)
+            await_stock(near, slave.id, number, ready_s)
             sent = near.enc_keys(slave.id, number)
             got = far.dec_keys(master.id, [key.key_id for key in sent])
         for mine, theirs in zip(sent, got, strict=True):

@@ -116,15 +116,16 @@ def export(folder: Path, name: str, out: Path | None = None) -> Path:
     node = lab.node(name)
     out = out or Path(f"{name}.tar")
     made = config.load(folder / node.config)
-    alone = Lab(ca=lab.ca, nodes=[node], saes=[])
+    alone = msgspec.json.encode(Lab(ca=lab.ca, nodes=[node], saes=[]))
+    members = {"lab.json": msgspec.json.format(alone, indent=2) + b"\n"}
+    members |= {_inside(folder, path): read_file(path, 1 << 24) for path in files_of(made)}
     try:
         handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         raise LabError(f"{out} exists; move it away, nothing is overwritten") from None
     with os.fdopen(handle, "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
-        _add(tar, "lab.json", msgspec.json.format(msgspec.json.encode(alone), indent=2))
-        for path in files_of(made):
-            _add(tar, _inside(folder, path), read_file(path, 1 << 24))
+        for path, octets in members.items():
+            _add(tar, path, octets)
     return out
 
 

@@ -77,20 +77,26 @@ def running(file: Path) -> Running | None:
     return found if found and found.alive else None
 
 
-def start(args: Sequence[str], log: Path, file: Path) -> Running:
-    """Start `python -m protokms ARGS` detached, append its output to a log, write the pid file.
+def protokms(*args: str) -> list[str]:
+    """Return the command line that runs this very `protokms`."""
+    return [sys.executable, "-P", "-m", "protokms", *args]
+
+
+def start(command: Sequence[str], log: Path, file: Path) -> Running:
+    """Start a command detached, append its output to a log, write the pid file.
 
     `FileExistsError` when the process of that pid file still runs.
     """
     if running(file):
         raise FileExistsError(f"{file}: that process runs")
-    command = [sys.executable, "-P", "-m", "protokms", *args]
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         actions = [(os.POSIX_SPAWN_DUP2, null, 0)]
         actions += [(os.POSIX_SPAWN_DUP2, out, number) for number in (1, 2)]
-        pid = os.posix_spawn(command[0], command, _environment(), file_actions=actions, setsid=True)
+        pid = os.posix_spawn(
+            command[0], list(command), _environment(), file_actions=actions, setsid=True
+        )
     finally:
         os.close(null)
         os.close(out)

@@ -139,7 +139,7 @@ def _launch(folder: Path, node: LabNode, made: NodeConfig) -> None:
         args = ["node", path] if process == CORE else ["node", path, "--process", process]
         pid = file if process == CORE else file.with_name(f"{file.name}.{process}")
         if not lab_processes.running(pid):
-            lab_processes.start(args, log, pid)
+            lab_processes.start(lab_processes.protokms(*args), log, pid)
 
 
 def _look(folder: Path, node: LabNode, made: NodeConfig, alive: set[str]) -> NodeState:
@@ -156,7 +156,7 @@ def _look(folder: Path, node: LabNode, made: NodeConfig, alive: set[str]) -> Nod
     if not state.ready:
         said = body.get("reasons") if isinstance(body.get("reasons"), list) else None
         state.reasons = [str(reason)[:300] for reason in said or ["/ready does not answer"]]
-    _, health = _get(node.metrics, "/health")
+    _, health = _get(node.metrics, "/health") if code else (0, {})
     state.links = {link.peer: _stored(health, link.peer) for link in made.links}
     dry = [peer for peer, bits in state.links.items() if bits <= 0 and peer in alive]
     state.reasons += [f"link to {peer}: no bits yet" for peer in dry]

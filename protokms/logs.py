@@ -11,6 +11,7 @@ from transport.message import Secret
 
 Kind = Literal["json", "console", "auto"]
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
@@ -37,16 +38,26 @@ def hide_octets(
 ) -> MutableMapping[str, Any]:
     """Replace octets and secrets by their length: a log is no place for them (P6)."""
     for name, value in event.items():
-        if isinstance(value, bytes | bytearray | memoryview | Secret):
-            event[name] = f"<{len(value)} octets>"
+        if type(value) not in _PLAIN:
+            event[name] = _hidden(value)
     return event
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, bytes | bytearray | memoryview | Secret):
+        return f"<{len(value)} octets>"
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_hidden(inner) for inner in value]
+    if isinstance(value, dict):
+        return {str(_hidden(name)): _hidden(inner) for name, inner in value.items()}
+    return value
 
 
 def _json(_logger: Any, _method: str, event: Mapping[str, Any]) -> str:
     try:
         return _encode(event).decode()
     except (TypeError, ValueError):  # a log line must not bring an actor down
-        return _encode({name: str(value) for name, value in event.items()}).decode()
+        return _encode({ascii(name): ascii(value) for name, value in event.items()}).decode()
 
 
 def _console() -> structlog.dev.ConsoleRenderer:

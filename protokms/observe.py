@@ -66,11 +66,11 @@ class Checkup:
         """Why the node is not ready; empty when it is."""
         found = list(self.troubles)
         for name, answer in self.answers.items():
-            if isinstance(answer, Healthy):
-                reasons = answer.reasons or (() if answer.ready else ("not ready",))
-                found += [f"{name}: {reason}" for reason in reasons if not answer.ready]
-            elif _dead(answer):
-                found.append(f"{name}: {answer.code}" if isinstance(answer, Failed) else name)
+            if isinstance(answer, Healthy) and not answer.ready:
+                reasons = answer.reasons or ("not ready",)
+                found += (why if why.startswith(name) else f"{name}: {why}" for why in reasons)
+            elif isinstance(answer, Failed) and _dead(answer):
+                found.append(f"{name}: {answer.code}")
         return found
 
     @property

@@ -34,7 +34,7 @@ async def serve(certificate: str, key: str, ca: str, port: int) -> None:
     tls.load_cert_chain(certificate, key)
     runner = web.ServerRunner(web.Server(handle, access_log=None))
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port, ssl=tls).start()
+    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
     await asyncio.Event().wait()
 
 

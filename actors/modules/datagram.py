@@ -7,14 +7,16 @@ derived (HKDF-SHA256) from the link's pre-shared secret, the datagram epoch and 
 sender and receiver, in that order: a datagram of another epoch, another link or the other
 direction names another channel and has a MAC under another key.
 
-The MAC is HMAC-SHA256 cut to 16 octets. That is enough here, though between KMSs tags are
-one-time Wegman-Carter ones: this link stands in for the authenticated channel inside a pair of
-QKD modules, its payload travels in clear anyway, and octets forged into it never become key:
-the two key stores verify every batch with a one-time key before either uses it.
+The MAC is keyed BLAKE2b (RFC 7693) of 16 octets; at 500 octets of payload it costs half of what
+HMAC-SHA256 does. That is enough here, though between KMSs tags are one-time Wegman-Carter ones:
+this link stands in for the authenticated channel inside a pair of QKD modules, its payload
+travels in clear anyway, and octets forged into it never become key: the two key stores verify
+every batch with a one-time key before either uses it.
 """
 
-import hmac
 import struct
+from hashlib import blake2b
+from hmac import compare_digest
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -56,7 +58,7 @@ class Channel:
     def seal(self, seq: int, payload: bytes) -> bytes:
         """Make the datagram that carries this payload, 1 to 64,000 octets."""
         body = _HEAD.pack(MAGIC, self.name, seq, len(payload)) + payload
-        return body + hmac.digest(self._key, body, "sha256")[:MAC_OCTETS]
+        return body + self._mac(body)
 
     def open(self, datagram: bytes) -> tuple[int, bytes]:
         """Return seq and payload, or raise `Malformed`: `malformed`, `stranger` or `corrupt`."""
@@ -68,10 +70,13 @@ class Channel:
             raise Malformed("malformed")
         if name != self.name:
             raise Malformed("stranger")
-        mac = hmac.digest(self._key, datagram[:-MAC_OCTETS], "sha256")[:MAC_OCTETS]
-        if not hmac.compare_digest(mac, datagram[-MAC_OCTETS:]):
+        mac = self._mac(datagram[:-MAC_OCTETS])
+        if not compare_digest(mac, datagram[-MAC_OCTETS:]):
             raise Malformed("corrupt")
         return seq, datagram[_HEAD.size : -MAC_OCTETS]
+
+    def _mac(self, body: bytes) -> bytes:
+        return blake2b(body, digest_size=MAC_OCTETS, key=self._key).digest()
 
 
 def channel_name(datagram: bytes) -> bytes:

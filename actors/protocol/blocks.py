@@ -92,6 +92,14 @@ class BlocksSettled(Message):
     credit: int
 
 
+@wire("blocks.room/1")
+class Room(Message):
+    """The receiver of datagrams was nearly full; now it will take `credit` octets."""
+
+    head: Head
+    credit: int
+
+
 @wire("blocks.lease/1")
 class Lease(Message):
     """The owner is about to use these segments (R6)."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actors.base import Actor, Change, Meter, Row
 from actors.deaths import Poison, describe
-from actors.edge import Inbox
+from actors.ports import Inbox
 from actors.protocol.common import Committed, Died, Failed
 from actors.protocol.doors import ANSWERS, DOORS
 from actors.timers import Alarm

@@ -113,6 +113,14 @@ def test_what_lies_behind_the_window_is_late() -> None:
     assert window.refusal(BASE + 2) == "duplicate"
 
 
+def test_a_seq_that_was_skipped_is_new_though_the_one_a_window_before_it_was_seen() -> None:
+    window = Window()
+    for n in (0, 1, 2, WIDTH - 1, WIDTH + 2):
+        window.refusal(BASE + n)
+
+    assert [window.refusal(BASE + WIDTH + n) for n in (0, 1)] == ["", ""]
+
+
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, 3 * WIDTH), max_size=50))
 def test_no_seq_is_taken_twice_whatever_the_order(steps: list[int]) -> None:

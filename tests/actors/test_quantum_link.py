@@ -13,7 +13,9 @@ from actors.protocol.common import Drain, Drained, Health, Healthy
 from actors.quantum_link import QuantumLink, Tick
 from protokms.testing.cluster import ActorCrashed, Cluster
 from protokms.testing.probe import Probe
-from transport.message import Secret
+from protokms.testing.steps import StepSystem
+from transport.envelope import Envelope
+from transport.message import Message, Secret
 
 EPOCH, NEXT = bytes(16), b"\1" + bytes(15)
 PLENTY = 1 << 30
@@ -115,16 +117,23 @@ def test_both_stores_hear_the_same_octets_at_the_rate_asked_for() -> None:
     assert size(line.emitted()) == pytest.approx(5 * 8e5 / 8, rel=0.1)
 
 
-def test_the_store_hears_of_octets_before_they_leave() -> None:
+def test_the_store_hears_of_octets_before_they_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     line = Line()
     line.open()
-    order: list[str] = []
-    line.near.on(links.Emitted, lambda _: order.append("told"))
-    line.far.on(links.Received, lambda _: order.append("came"))
+    order: list[type[Message]] = []
+    send = StepSystem.send
 
-    line.cluster.advance(0.02)
+    def spy(system: StepSystem, envelope: Envelope) -> None:
+        order.append(type(envelope.body))
+        send(system, envelope)
 
-    assert order[:2] == ["told", "came"]
+    monkeypatch.setattr(StepSystem, "send", spy)
+    line.cluster.advance(0.1)
+
+    told = [at for at, kind in enumerate(order) if kind is links.Emitted]
+    left = [at for at, kind in enumerate(order) if kind is Arrived]
+    assert len(told) == len(left) > 5
+    assert all(before < after for before, after in zip(told, left, strict=True))
 
 
 def test_the_link_pauses_without_credit_and_goes_on_with_it() -> None:
@@ -153,15 +162,24 @@ def test_credit_that_is_taken_back_stops_the_link() -> None:
 
 
 def test_a_paused_link_sets_no_ticks() -> None:
-    line = Line()
-    line.open(credit=0)
-    line.near.clear()
+    cluster, device, store = with_device("sender", tick_s=0.01)
+    store.say("quantum_link/b@a", links.LinkOpened(epoch=EPOCH, credit=0))
 
-    line.cluster.advance(0.5)
-    line.near.say("quantum_link/b@a", Tick(turn=1))  # not from itself
-    line.cluster.advance(0.1)
+    cluster.advance(1.0)
 
-    assert line.near.received == []
+    assert device.calls == ["open"]
+
+
+def test_a_link_ticks_once_an_interval_whatever_it_is_told() -> None:
+    cluster, device, store = with_device("sender", tick_s=0.01)
+    opened = links.LinkOpened(epoch=EPOCH, credit=PLENTY)
+    for word in (opened, links.LinkClosed(), opened, links.Credit(epoch=EPOCH, octets=9), opened):
+        store.say("quantum_link/b@a", word)
+    store.say("quantum_link/b@a", Tick(turn=3))
+
+    cluster.advance(1.0)
+
+    assert device.calls.count("tick") == pytest.approx(100, abs=2)
 
 
 def test_a_closed_link_neither_sends_nor_takes() -> None:
@@ -331,10 +349,9 @@ class Device:
     from `push`. It is what docs/modules.md shows.
     """
 
-    tick_s = None
-
-    def __init__(self, role: Role) -> None:
+    def __init__(self, role: Role, tick_s: float | None = None) -> None:
         self.role: Role = role
+        self.tick_s = tick_s
         self.calls: list[str] = []
         self.ready = True
 
@@ -350,6 +367,7 @@ class Device:
         self.calls.append("open")
 
     def tick(self, octets: int) -> Iterable[Bits]:
+        self.calls.append("tick")
         return ()
 
     def release(self, bits: Bits) -> None:
@@ -367,9 +385,9 @@ class Device:
         self.calls.append("stop")
 
 
-def with_device(role: Role) -> tuple[Cluster, Device, Probe]:
+def with_device(role: Role, tick_s: float | None = None) -> tuple[Cluster, Device, Probe]:
     cluster = Cluster("a", tolerant=True)
-    device = Device(role)
+    device = Device(role, tick_s)
     make: Callable[[], Module] = lambda: device  # noqa: E731 -- mypy checks it against Module
     cluster.spawn("quantum_link/b@a", QuantumLink, "b", make)
     store = cluster.probe("key_store/b@a")

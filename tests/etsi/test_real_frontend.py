@@ -313,8 +313,9 @@ def test_with_another_ca_all_have_to_shake_hands_again(node: Node, tmp_path: Pat
     node.ask(Reload())
 
     assert client.sock.recv(1) == b""
+    client.close()
     failed(client)  # it connects again
-    assert node.meter.value("protokms_http_refused", reason="handshake") == 1
+    until(lambda: node.meter.value("protokms_http_refused", reason="handshake") == 1)
 
 
 def test_files_that_cannot_be_used_leave_all_as_it_was(node: Node) -> None:

@@ -20,6 +20,7 @@ from protokms.tables import ConfigError, Problem
 Table = dict[str, Any]
 Change = Callable[[Table], Any]
 
+PAIR, SAE = "store.max_undelivered_bits_per_pair", "store.max_undelivered_bits_per_sae"
 OPTIONAL = {
     ("node", "log"),
     ("transport", "heartbeat_s"),
@@ -197,6 +198,8 @@ def test_a_misspelt_key_is_recognised(made: Path, table: Table) -> None:
         ("link[0].remote", lambda t: t["link"][0].update(remote="kms-2.example:9")),
         ("link[0].remote", lambda t: t["link"][0].update(remote=t["link"][0]["bind"])),
         ("link[0].rate_bit_s", lambda t: t["link"][0].update(rate_bit_s=1e5)),
+        ("link[0].rate_bit_s", lambda t: set_rate(t["link"][0], 1e10)),
+        ("link[0].rate_bit_s", lambda t: set_rate(t["link"][0], 1.0)),
         ("link[0].loss", lambda t: t["link"][0].update(loss=1.01)),
         ("link[0].outages[0][1]", lambda t: t["link"][0].update(outages=[[1.0, -1.0]])),
         ("metrics.bind", lambda t: t["metrics"].update(bind=t["etsi014"]["bind"])),
@@ -221,6 +224,9 @@ def test_a_misspelt_key_is_recognised(made: Path, table: Table) -> None:
         ("etsi014.key_size_bits", lambda t: t["etsi014"].update(key_size_bits=257)),
         ("etsi014.max_in_flight_per_sae", lambda t: t["etsi014"].update(max_in_flight=4)),
         ("store.max_bits", lambda t: t["store"].update(max_bits=10**30)),
+        ("node.data", lambda t: t["node"].update(data="x" * 300)),
+        (PAIR, lambda t: t["store"].update({PAIR[6:]: 9_000_000, SAE[6:]: 8_000_000})),
+        (PAIR, lambda t: t["store"].update({PAIR[6:]: 4096})),
         ("directory.file", lambda t: t["directory"].update(ca="../kms-1/signing.pub")),
         ("directory.file", lambda t: t["directory"].update(file="../lab.json")),
     ],
@@ -233,8 +239,24 @@ def test_what_does_not_fit_together_is_told(
     assert key in [problem.key for problem in found], found
 
 
+def set_rate(link: Table, rate: float) -> None:
+    del link["round_s"]
+    link["rate_bit_s"] = rate
+
+
 def any_host(bind: str) -> str:
     return "0.0.0.0:" + bind.rpartition(":")[2]
+
+
+def test_the_name_of_a_credential_leads_nowhere_else(
+    made: Path, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(made / "kms-2"))
+    sly = {"credential": "../kms-1/node.key"}
+
+    (problem,) = checked(made, changed(table, lambda t: t["node"].update(node_key=sly)))
+
+    assert problem.reason == "is not a plain name"
 
 
 def test_an_emulated_link_leaves_loopback_only_when_told_so(made: Path, table: Table) -> None:

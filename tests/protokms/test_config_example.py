@@ -25,7 +25,8 @@ def whole() -> str:
 def table(name: str) -> dict[str, Any]:
     made: Any = tomllib.loads(whole())
     made = made[name] if name else made
-    return made[0] if isinstance(made, list) else made
+    row: dict[str, Any] = made[0] if isinstance(made, list) else made
+    return row
 
 
 def test_the_example_is_right_as_it_stands_and_with_every_comment_taken_away(

@@ -1,4 +1,4 @@
-"""`lab init` and `lab export`: everything a network needs, and to each node only what is its own."""
+"""`lab init` and `lab export`: all that a network needs, and to each node only its own."""
 
 import json
 import stat
@@ -10,8 +10,6 @@ import pytest
 
 from protokms import config, lab, ports, topology
 from protokms.lab import LabError
-
-SECRETS = ("*.key",)
 
 
 @pytest.fixture(scope="module")

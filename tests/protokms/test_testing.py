@@ -1,10 +1,14 @@
 """The network in one thread: what a story on it may rely on."""
 
+from pathlib import Path
+
 import pytest
 
-from actors.base import Actor, Drop, Row, System, handles
-from actors.protocol.common import Failed, Ping, Pong, Refused
-from protokms.testing.cluster import ActorCrashed, Cluster, NoAnswer
+from actors.base import Actor, Later, Row, System, handles
+from actors.protocol.common import Failed, Ping, Refused
+from actors.protocol.peers import PeerDown, PeerUp
+from protokms.testing.cluster import ActorCrashed, Cluster, NoAnswer, parse
+from protokms.testing.disk import FileDisk
 from protokms.testing.steps import StepSystem
 from transport.envelope import Address
 from transport.message import Message, local, wire
@@ -61,20 +65,24 @@ class Notebook(Actor):
         self.texts = [row.id.decode() for row in self.system.load("notes")]
 
     @handles(Note)
-    def note(self, note: Note) -> Message | None:
+    def note(self, note: Note) -> Later:
         if not note.text:
             raise Refused("empty")
         answer = self.later()
-        row = Row("notes", "note", note.text.encode())
-        self.commit([row], lambda: (self.texts.append(note.text), answer(Noted(text=note.text)))[1])
-        return answer  # type: ignore[return-value]
+
+        def durable() -> None:
+            self.texts.append(note.text)
+            answer(Noted(text=note.text))
+
+        self.commit([Row("notes", "note", note.text.encode())], durable)
+        return answer
 
     @handles(Read)
     def read(self, _: Read) -> Content:
         return Content(texts=tuple(self.texts))
 
     @handles(SendNote)
-    def send_note(self, ask: SendNote) -> object:
+    def send_note(self, ask: SendNote) -> Later:
         answer = self.later()
         self.ask(Address("notebook", ask.to), Note(text=ask.text), then=answer, timeout=1.0)
         return answer
@@ -88,10 +96,12 @@ def recipe(system: StepSystem) -> None:
     system.spawn("notebook", Notebook)
 
 
+DOORS = Doors({"test.note/1": "notebook"}, {"test.noted/1", "common.failed/1"})
+
+
 @pytest.fixture
 def pair() -> Cluster:
-    doors = Doors({"test.note/1": "notebook"}, {"test.noted/1", "common.failed/1"})
-    return Cluster("a-b", recipe, doors=doors)
+    return Cluster("a-b", recipe, doors=DOORS)
 
 
 def test_an_answer_waits_for_the_commit(pair: Cluster) -> None:
@@ -178,3 +188,227 @@ def test_a_restore_brings_back_the_past(pair: Cluster) -> None:
 def test_a_crash_of_an_actor_is_an_error_unless_the_cluster_is_tolerant(pair: Cluster) -> None:
     with pytest.raises(ActorCrashed, match="notebook@a in Break, seed 0"):
         pair.ask("notebook@a", Break())
+
+
+def test_a_real_file_serves_as_a_disk_too(tmp_path: Path) -> None:
+    cluster = Cluster(
+        "a-b", recipe, disk=lambda node: FileDisk(tmp_path / f"{node}.db", node), doors=DOORS
+    )
+    cluster.ask("notebook@a", Note(text="x"))
+    copy = cluster.backup("a")
+    cluster.ask("notebook@a", Note(text="y"))
+    cluster.restart("a")
+    after_a_crash = cluster.ask("notebook@a", Read())
+
+    cluster.restore("a", copy)
+
+    assert after_a_crash == Content(texts=("x", "y"))
+    assert cluster.ask("notebook@a", Read()) == Content(texts=("x",))
+    cluster.close()
+
+
+def test_a_full_disk_holds_answers_back_until_there_is_room(pair: Cluster) -> None:
+    pair.fill_disk("a")
+    with pytest.raises(NoAnswer):
+        pair.ask("notebook@a", Note(text="x"))
+
+    pair.free_disk("a")
+
+    assert pair.ask("notebook@a", Read()) == Content(texts=("x",))
+
+
+def test_commits_of_one_moment_are_one_commit(pair: Cluster) -> None:
+    pair.crash_at_commit("a", 2)
+    asker = pair.probe("asker@a")
+
+    for n in range(5):
+        asker.question("notebook@a", Note(text=str(n)))
+    pair.settle()
+
+    assert [noted.text for noted in asker.of(Noted)] == list("01234")
+
+
+def test_a_peer_may_say_only_what_the_doors_let_in(pair: Cluster) -> None:
+    peer = pair.probe("notebook@b")
+
+    peer.say("notebook@a", Note(text="x"))
+    peer.say("other@a", Note(text="y"))
+    peer.say("notebook@a", Noted(text="z"))
+    pair.settle()
+
+    assert pair.ask("notebook@a", Read()) == Content(texts=("x",))
+    assert pair.count("a", "protokms_frames_refused", peer="b", reason="other_actor") == 1
+    assert pair.count("a", "protokms_frames_refused", peer="b", reason="shut_word") == 1
+
+
+def test_a_word_that_must_not_leave_is_an_error_of_its_sender(pair: Cluster) -> None:
+    pair.tolerant = True
+    probe = pair.probe("probe@a")
+
+    token = probe.question("notebook@b", Read())
+    pair.settle()
+
+    assert probe.received == [Failed(code="undeliverable", why="notebook@b")]
+    assert probe.envelopes[0].token == token
+    assert isinstance(pair.crashes[0].why, TypeError)
+
+
+def test_a_node_that_is_lost_is_down_after_three_seconds_and_up_when_it_is_back() -> None:
+    cluster = Cluster("a-b", hear_peers=("ear",))
+    ear = cluster.probe("ear@a")
+
+    cluster.crash("b")
+    cluster.advance(2.9)
+    early = list(ear.received)
+    cluster.advance(0.2)
+    down = list(ear.received)
+    cluster.restart("b")
+
+    assert early == []
+    assert down == [PeerDown(peer="b")]
+    assert ear.received == [PeerDown(peer="b"), PeerUp(peer="b")]
+
+
+def test_a_restart_within_a_heartbeat_is_noticed_as_well() -> None:
+    cluster = Cluster("a-b", hear_peers=("ear",))
+    ear = cluster.probe("ear@a")
+
+    cluster.restart("b")
+
+    assert ear.received == [PeerDown(peer="b"), PeerUp(peer="b")]
+
+
+def test_a_wire_cut_one_way_is_down_at_both_ends() -> None:
+    cluster = Cluster("a-b", hear_peers=("ear",))
+    ears = [cluster.probe("ear@a"), cluster.probe("ear@b")]
+
+    cluster.cut("a", "b", one_way=True)
+    cluster.advance(3.0)
+    cluster.mend("a", "b")
+    cluster.settle()
+
+    assert [ear.received for ear in ears] == [
+        [PeerDown(peer="b"), PeerUp(peer="b")],
+        [PeerDown(peer="a"), PeerUp(peer="a")],
+    ]
+
+
+def story(seed: int, *, shuffle: bool = True) -> tuple[list[str], float]:
+    """Send notes over a bad wire; return those that came, in their order."""
+    cluster = Cluster("a-b", recipe, seed=seed, shuffle=shuffle, doors=DOORS)
+    cluster.worsen("a", "b", loss=0.2, duplicate=0.2, reorder=0.3, delay=0.01, jitter=0.02)
+    peer = cluster.probe("notebook@a")
+    for n in range(30):
+        peer.say("notebook@b", Note(text=str(n)))
+        cluster.advance(0.001)
+    cluster.advance(1.0)
+    book = cluster.actor("notebook@b")
+    assert isinstance(book, Notebook)
+    return book.texts, cluster.now
+
+
+def test_one_seed_is_one_run_and_another_seed_is_another() -> None:
+    assert story(1) == story(1)
+    assert story(1) != story(2)
+
+
+def test_a_bad_wire_loses_doubles_and_reorders() -> None:
+    texts, _ = story(3)
+
+    assert set(texts) < set(map(str, range(30)))
+    assert len(texts) > len(set(texts))
+    assert texts != sorted(texts, key=int)
+
+
+def test_a_shuffle_changes_who_is_first_and_never_the_order_of_one_sender() -> None:
+    def order(seed: int) -> list[str]:
+        cluster = Cluster("a b c", recipe, seed=seed, shuffle=True, doors=DOORS)
+        senders = [cluster.probe("notebook@b"), cluster.probe("notebook@c")]
+        for n in range(5):
+            for sender in senders:
+                sender.say("notebook@a", Note(text=f"{sender.address.node}{n}"))
+        cluster.settle()
+        book = cluster.actor("notebook@a")
+        assert isinstance(book, Notebook)
+        return book.texts
+
+    runs = [order(seed) for seed in range(5)]
+
+    assert len(set(map(tuple, runs))) > 1
+    for run in runs:
+        assert [text for text in run if text[0] == "b"] == [f"b{n}" for n in range(5)]
+
+
+def test_a_reboot_starts_the_clock_anew_and_changes_the_boot_id(pair: Cluster) -> None:
+    pair.advance(100.0)
+    before = pair.nodes["a"]
+    pair.restart("a")
+    process = pair.nodes["a"]
+
+    pair.restart("a", reboot=True)
+
+    host = pair.nodes["a"]
+    assert (process.boot_id, process.now()) == (before.boot_id, 100.0)
+    assert host.boot_id != before.boot_id
+    assert host.now() == 0.0
+
+
+def test_random_octets_differ_from_life_to_life_and_repeat_with_the_seed() -> None:
+    def draws(seed: int) -> list[bytes]:
+        cluster = Cluster("a b", seed=seed)
+        first = [cluster.nodes[name].random(8) for name in ("a", "b")]
+        cluster.restart("a")
+        return [*first, cluster.nodes["a"].random(8)]
+
+    assert draws(1) == draws(1)
+    assert len({*draws(1), *draws(2)}) == 6
+
+
+def test_nothing_of_a_dead_life_goes_on(pair: Cluster) -> None:
+    pair.cut("a", "b")
+    pair.tell("notebook@a", SendNote(to="b", text="x"))
+    old = pair.nodes["a"]
+
+    pair.restart("a")
+    pair.advance(5.0)
+
+    assert not old.alive
+    assert pair.count("a", "protokms_undeliverable") == 0
+
+
+def test_a_probe_outlives_its_node_and_answers_as_told(pair: Cluster) -> None:
+    probe = pair.probe("friend@a")
+    probe.on(Read, lambda _: Content(texts=("mine",)))
+    pair.restart("a")
+
+    answer = pair.ask("friend@a", Read())
+
+    assert answer == Content(texts=("mine",))
+    assert probe.of(Read) == [Read()]
+
+
+def test_a_question_that_nobody_answers_fails_the_test(pair: Cluster) -> None:
+    pair.probe("silent@a")
+
+    with pytest.raises(NoAnswer, match=r"silent@a: Ping, 2\.0 s, seed 0"):
+        pair.ask("silent@a", Ping(), wait=2.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "links"),
+    [
+        ("a-b b-c", ["a", "b", "c"], [("a", "b"), ("b", "c")]),
+        ("kms-1--kms-2 kms-3", ["kms-1", "kms-2", "kms-3"], [("kms-1", "kms-2")]),
+        ("a", ["a"], []),
+        (["kms-2", "kms-1"], ["kms-1", "kms-2"], []),
+    ],
+)
+def test_networks_are_written_in_a_line(
+    text: str | list[str], names: list[str], links: list[tuple[str, str]]
+) -> None:
+    assert parse(text) == (names, links)
+
+
+def test_nonsense_is_no_network() -> None:
+    with pytest.raises(ValueError, match="a-b-c"):
+        parse("a-b-c")

@@ -3,7 +3,6 @@
 import random
 from typing import Any
 
-from actors.base import Actor
 from actors.key_store import KeyStore
 from actors.keeper import StoreOptions
 from actors.protocol import keys, links
@@ -11,15 +10,19 @@ from actors.protocol.common import Failed
 from actors.protocol.peers import Located
 from protokms.testing.cluster import Cluster
 from protokms.testing.steps import StepSystem
-from transport.message import Secret
+from transport.envelope import Address, Envelope
+from transport.message import Message, Secret
 
 SAES = (("alice", "a"), ("bob", "b"), ("bert", "b"), ("carol", "a"))
+LOCATED = Located(serial=1, here="", saes=SAES, ids=())
 
 
 class Pair:
     """Nodes `a` and `b`, stores `key_store/b@a` and `key_store/a@b`, SAEs on both sides."""
 
-    def __init__(self, seed: int = 0, *, shuffle: bool = False, **options: Any) -> None:
+    def __init__(
+        self, seed: int = 0, *, shuffle: bool = False, tolerant: bool = False, **options: Any
+    ) -> None:
         self.options = options
         self.dice = random.Random(seed)
         self.seq = 0
@@ -28,32 +31,38 @@ class Pair:
             self.recipe,
             seed=seed,
             shuffle=shuffle,
+            tolerant=tolerant,
             hear_peers=("key_store/{peer}",),
         )
         self.cluster.advance(2.0)
 
     def recipe(self, system: StepSystem) -> None:
-        peer = "b" if system.node == "a" else "a"
-        options = StoreOptions(peer=peer, **self.options)
-        to = system.spawn(f"key_store/{peer}", KeyStore, options)
-        located = Located(serial=1, here=system.node, saes=SAES, ids=())
-        self.cluster_tell(system, to, located)
+        to = system.spawn(self.at(system.node).partition("@")[0], KeyStore, self.made(system.node))
+        system.send(Envelope(Address("peer_manager", system.node), to, LOCATED))
 
-    @staticmethod
-    def cluster_tell(system: StepSystem, to: Any, body: Any) -> None:
-        from transport.envelope import Address, Envelope
+    def made(self, node: str) -> StoreOptions:
+        return StoreOptions(peer="b" if node == "a" else "a", **self.options)
 
-        system.send(Envelope(Address("test", system.node), to, body))
+    def revive(self, node: str) -> None:
+        """What the supervisor does when a store has crashed."""
+        self.cluster.spawn(self.at(node), KeyStore, self.made(node))
+        self.cluster.tell(self.at(node), LOCATED)
 
-    def store(self, node: str) -> Any:
-        found: Actor = self.cluster.actor(f"{self.at(node)}")
+    def store(self, node: str) -> KeyStore:
+        found = self.cluster.actor(self.at(node))
+        assert isinstance(found, KeyStore)
         return found
 
     @staticmethod
     def at(node: str) -> str:
         return f"key_store/{'b' if node == 'a' else 'a'}@{node}"
 
-    def feed(self, octets: int = 4000, *, sender: str = "a", lose: bool = False) -> None:
+    def say(self, to: str, word: Message) -> None:
+        """Let the peer of the store at node `to` say this."""
+        sender = "b" if to == "a" else "a"
+        self.cluster.tell(self.at(to), word, sender=self.at(sender))
+
+    def feed(self, octets: int = 4000, *, sender: str = "a", lose: bool = False) -> bytes:
         """Let a module draw some octets at one end and deliver them at the other."""
         receiver = "b" if sender == "a" else "a"
         epoch = self.store(sender).standing.datagram_epoch
@@ -64,11 +73,12 @@ class Pair:
         if not lose:
             got = links.Received(epoch=epoch, seqs=(first,), payloads=(Secret(payload),))
             self.cluster.tell(self.at(receiver), got)
+        return payload
 
-    def fill(self, batches: int = 4, octets: int = 4000) -> None:
+    def fill(self, batches: int = 4, octets: int = 4000, *, sender: str = "a") -> None:
         """Let batches come, one after the other, to rest."""
         for _ in range(batches):
-            self.feed(octets)
+            self.feed(octets, sender=sender)
             self.cluster.advance(0.2)
 
     def enc(
@@ -87,6 +97,12 @@ class Pair:
         assert isinstance(answer, keys.Keys | Failed)
         return answer
 
+    def key(self, number: int = 1, size: int = 32, **where: Any) -> keys.Keys:
+        """Like `enc`, where a refusal is a failure."""
+        answer = self.enc(number, size, **where)
+        assert isinstance(answer, keys.Keys), answer
+        return answer
+
     def dec(
         self,
         grant: bytes,
@@ -103,6 +119,12 @@ class Pair:
         answer = self.cluster.ask(self.at(at), ask, wait)
         assert isinstance(answer, keys.KeysWithIds | Failed)
         return answer
+
+    def fetch(self, grant: bytes, *indexes: int, **where: Any) -> tuple[bytes, int]:
+        """Like `dec`, where a refusal is a failure: the octets, and the receipt."""
+        answer = self.dec(grant, *indexes, **where)
+        assert isinstance(answer, keys.KeysWithIds), answer
+        return b"".join(octets.reveal() for octets in answer.octets), answer.receipt
 
     def deliver(
         self, grant: bytes, *indexes: int, at: str = "b", slave: str = ""

@@ -447,3 +447,63 @@ def test_a_peer_that_sends_us_nonsense_is_tried_again(
     them.post.set_peers([us.as_peer()])
 
     us.until(("kms-2", True))
+
+
+# No heartbeat helps here: what is to happen must happen at once
+
+
+@pytest.fixture
+def calm(started: Start) -> tuple[Watched, Watched]:
+    one, two = started("kms-1", US, heartbeat_s=1000), started("kms-2", THEM, heartbeat_s=1000)
+    one.post.set_peers([two.as_peer()])
+    two.post.set_peers([one.as_peer()])
+    one.until(("kms-2", True))
+    two.until(("kms-1", True))
+    return one, two
+
+
+def test_every_frame_wakes_the_thread(calm: tuple[Watched, Watched]) -> None:
+    one, two = calm
+
+    for n in range(5):
+        assert one.post.post("kms-2", b"frame %d" % n)
+        two.until(("kms-1", "core", b"frame %d" % n))
+        assert two.post.post("kms-1", b"frame %d" % n)
+        one.until(("kms-2", "core", b"frame %d" % n))
+
+
+def test_octets_that_are_out_make_room_for_others(calm: tuple[Watched, Watched]) -> None:
+    one, two = calm
+    one.post._table.by_name["kms-2"]._octet_limit = 1500
+
+    for n in range(5):
+        assert one.post.post("kms-2", bytes([n]) * 1000)
+        two.until(("kms-1", "core", bytes([n]) * 1000))
+
+
+def test_a_peer_that_is_taken_out_hears_of_it_at_once(calm: tuple[Watched, Watched]) -> None:
+    one, two = calm
+
+    one.post.set_peers([])
+
+    two.until(("kms-1", False))
+
+
+def test_a_post_that_stops_says_goodbye(calm: tuple[Watched, Watched]) -> None:
+    one, two = calm
+
+    one.post.stop()
+
+    two.until(("kms-1", False))
+
+
+def test_a_peer_that_is_lost_gets_a_new_socket(calm: tuple[Watched, Watched]) -> None:
+    one, two = calm
+    outbox = one.post._table.by_name["kms-2"]
+    before = outbox.socket
+
+    two.post.stop()
+
+    one.until(("kms-2", False))
+    assert outbox.socket is not before
+    assert before.closed

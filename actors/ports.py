@@ -1,0 +1,39 @@
+"""What the system of a process is connected to: the network, the disk, inboxes without actors."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from actors.base import Change, Row
+from transport.envelope import Address, Envelope
+
+CORE = "core"
+"""The process of a node that holds every actor not placed elsewhere."""
+
+Put = Callable[[Envelope], None]
+"""Drops an envelope into a mailbox."""
+
+Post = Callable[[str, bytes], bool]
+"""Sends octets to `node` (its core) or `node/process`; false if they cannot even be queued."""
+
+Admit = Callable[[str, str, bytes], Envelope | None]
+"""Builds the envelope that a process (its node, its name) has sent, or refuses and counts it."""
+
+
+class Inbox(Protocol):
+    """Something under a name that is no actor: the bridge of a front end, say."""
+
+    def tell(self, envelope: Envelope, /) -> None:
+        """Take a message, on any thread; must not block."""
+        ...
+
+
+class Durable(Protocol):
+    """Where rows become durable; `actors.writer.Writer` is one."""
+
+    def load(self, store: str) -> Sequence[Row]:
+        """Read every row of a store, those handed over for commit included."""
+        ...
+
+    def commit(self, owner: Address, changes: Sequence[Change], token: int) -> None:
+        """Queue changes; the owner hears `Committed`."""
+        ...

@@ -1,0 +1,150 @@
+"""The base of every actor: who may answer, and when things run."""
+
+from actors.base import Actor, Drop, Row, System, handles
+from actors.protocol.common import Committed, Failed, Ping, Pong, TimedOut
+from protokms.testing.cluster import Cluster
+from transport.envelope import Address, Envelope
+from transport.message import Message, Secret, local
+
+
+@local
+class AskFor(Message):
+    """Ask somebody for a pong."""
+
+    who: str
+    timeout: float
+
+
+@local
+class Write(Message):
+    """Make a row durable."""
+
+    id: bytes
+
+
+@local
+class Base(Message):
+    """Which class handles this?"""
+
+
+@local
+class Answered(Message):
+    """This one."""
+
+    by: str
+
+
+class Asker(Actor):
+    """Asks, and notes what comes back."""
+
+    def __init__(self, system: System, name: str) -> None:
+        super().__init__(system, name)
+        self.answers: list[Message] = []
+        self.written: list[bytes] = []
+
+    @handles(AskFor)
+    def ask_for(self, ask: AskFor) -> None:
+        to = Address(ask.who, self.system.node)
+        self.ask(to, Ping(), then=self.answers.append, timeout=ask.timeout)
+
+    @handles(Write)
+    def write(self, ask: Write) -> None:
+        self.commit([Row("s", "k", ask.id)], lambda: self.written.append(ask.id))
+
+    @handles(Base)
+    def base(self, _: Base) -> Answered:
+        return Answered(by="base")
+
+
+class Heir(Asker):
+    """Overrides a handler without marking it, and adds nothing."""
+
+    def base(self, _: Base) -> Answered:
+        return Answered(by="heir")
+
+
+def asker(cluster: Cluster) -> Asker:
+    cluster.spawn("asker@a", Asker)
+    found = cluster.actor("asker@a")
+    assert isinstance(found, Asker)
+    return found
+
+
+def test_only_the_one_asked_can_answer_and_only_once() -> None:
+    cluster = Cluster("a")
+    actor, asked = asker(cluster), cluster.probe("asked@a")
+    liar = cluster.probe("liar@a")
+    cluster.tell("asker@a", AskFor(who="asked", timeout=1.0))
+    token = asked.envelopes[0].token
+    system = cluster.nodes["a"]
+
+    for sender in (liar, asked, asked):
+        body = Failed(code=sender.address.name, why="")
+        system.send(Envelope(sender.address, actor.address, body, token, answer=True))
+    cluster.advance(2.0)
+
+    assert actor.answers == [Failed(code="asked", why="")]
+
+
+def test_an_answer_that_comes_too_late_is_not_heard() -> None:
+    cluster = Cluster("a")
+    actor, asked = asker(cluster), cluster.probe("asked@a")
+    cluster.tell("asker@a", AskFor(who="asked", timeout=1.0))
+
+    cluster.advance(1.0)
+    question = asked.envelopes[0]
+    late = Envelope(question.to, question.sender, Pong(), question.token, answer=True)
+    cluster.nodes["a"].send(late)
+    cluster.settle()
+
+    assert actor.answers == [Failed(code="timeout", why="no answer")]
+
+
+def test_only_the_actor_itself_can_say_that_time_is_up_or_rows_are_durable() -> None:
+    cluster = Cluster("a")
+    actor, asked = asker(cluster), cluster.probe("asked@a")
+    cluster.tell("asker@a", AskFor(who="asked", timeout=1.0))
+    cluster.fill_disk("a")
+    cluster.tell("asker@a", Write(id=b"1"))
+    (commit,) = actor._commits
+
+    cluster.tell("asker@a", TimedOut(token=asked.envelopes[0].token))
+    cluster.tell("asker@a", Committed(token=commit))
+
+    assert actor.answers == []
+    assert actor.written == []
+    cluster.free_disk("a")
+    assert actor.written == [b"1"]
+
+
+def test_commits_run_in_the_order_they_were_made() -> None:
+    cluster = Cluster("a")
+    actor = asker(cluster)
+    cluster.fill_disk("a")
+
+    for n in range(20):
+        cluster.tell("asker@a", Write(id=bytes([n])))
+    cluster.free_disk("a")
+
+    assert actor.written == [bytes([n]) for n in range(20)]
+
+
+def test_what_nobody_handles_is_answered_so() -> None:
+    cluster = Cluster("a")
+    asker(cluster)
+
+    assert cluster.ask("asker@a", Pong()) == Failed(code="not_understood", why="Pong")
+
+
+def test_an_overridden_handler_is_the_one_that_runs() -> None:
+    cluster = Cluster("a")
+    cluster.spawn("asker@a", Heir)
+
+    assert cluster.ask("asker@a", Base()) == Answered(by="heir")
+
+
+def test_a_row_shows_no_secret() -> None:
+    row = Row("s", "k", b"1", b"clear", Secret(b"secret"))
+
+    assert "secret" not in repr(row).lower()
+    assert Drop("s", "k", b"1") == Drop("s", "k", b"1")

@@ -1,0 +1,70 @@
+"""The thread that keeps all timers."""
+
+import queue
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from actors import timers
+from actors.timers import Timers
+
+PATIENCE_S = 5.0
+
+
+@pytest.fixture
+def clock() -> Iterator[Timers]:
+    made = Timers()
+    yield made
+    made.stop()
+
+
+def test_timers_ring_in_the_order_of_their_times(clock: Timers) -> None:
+    rung: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    clock.after(0.02, lambda: rung.put("third"))
+    clock.after(0.01, lambda: rung.put("second"))
+    clock.after(0.0, lambda: rung.put("first"))
+
+    assert [rung.get(timeout=PATIENCE_S) for _ in range(3)] == ["first", "second", "third"]
+
+
+def test_a_cancelled_timer_does_not_ring(clock: Timers) -> None:
+    rung: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    clock.after(0.001, lambda: rung.put("cancelled")).cancel()
+    clock.after(0.002, lambda: rung.put("rung"))
+
+    assert rung.get(timeout=PATIENCE_S) == "rung"
+
+
+def test_an_earlier_timer_wakes_the_thread(clock: Timers) -> None:
+    rung = threading.Event()
+    clock.after(3600.0, lambda: None)
+
+    clock.after(0.0, rung.set)
+
+    assert rung.wait(PATIENCE_S)
+
+
+def test_there_is_a_limit_and_cancelled_timers_do_not_count(
+    clock: Timers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timers, "_LIMIT", 2)
+    first = clock.after(3600.0, lambda: None)
+    clock.after(3600.0, lambda: None)
+
+    with pytest.raises(OverflowError):
+        clock.after(3600.0, lambda: None)
+    first.cancel()
+
+    clock.after(3600.0, lambda: None)
+
+
+def test_a_stopped_clock_rings_no_more() -> None:
+    clock, rung = Timers(), threading.Event()
+    clock.after(3600.0, rung.set)
+
+    clock.stop()
+
+    assert not rung.is_set()

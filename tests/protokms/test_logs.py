@@ -1,0 +1,84 @@
+"""Logs: one JSON line an event, and no octets in any of them."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from protokms import logs
+from transport.message import Secret
+
+KEY = b"\x07key-octets\xff\xfe"
+
+
+@pytest.fixture
+def out() -> Iterator[io.StringIO]:
+    before = structlog.get_config()
+    yield io.StringIO()
+    structlog.configure(**before)
+
+
+def test_an_event_is_one_line_of_json(out: io.StringIO) -> None:
+    logs.configure("json", out)
+
+    structlog.get_logger().bind(node="kms-1").info("peer_up", peer="kms-2\nkms-3")
+
+    (line,) = out.getvalue().splitlines()
+    row = json.loads(line)
+    assert row.pop("timestamp").endswith("Z")
+    assert row == {
+        "event": "peer_up",
+        "node": "kms-1",
+        "peer": "kms-2\nkms-3",
+        "level": "info",
+    }
+
+
+@pytest.mark.parametrize("kind", ["json", "console"])
+@pytest.mark.parametrize("value", [KEY, bytearray(KEY), memoryview(KEY), Secret(KEY)])
+def test_octets_never_reach_the_log(out: io.StringIO, kind: logs.Kind, value: object) -> None:
+    logs.configure(kind, out)
+
+    structlog.get_logger().info("oops", value=value, nested={"a": [(Secret(KEY), KEY)]})
+
+    text = out.getvalue()
+    assert f"<{len(KEY)} octets>" in text
+    assert "key-octets" not in text
+    assert KEY.hex() not in text
+    assert base64.b64encode(KEY).decode() not in text
+
+
+@pytest.mark.parametrize("kind", ["json", "console"])
+def test_a_traceback_shows_no_local_variables(out: io.StringIO, kind: logs.Kind) -> None:
+    logs.configure(kind, out)
+
+    try:
+        secret_local = KEY.hex()
+        raise ValueError(len(secret_local))
+    except ValueError:
+        structlog.get_logger().exception("crashed")
+
+    assert "ValueError" in out.getvalue()
+    assert KEY.hex() not in out.getvalue()
+
+
+def test_what_cannot_be_json_is_logged_as_text(out: io.StringIO) -> None:
+    logs.configure("json", out)
+
+    structlog.get_logger().info("odd", table={(1, 2): "x"}, thing=object())
+    structlog.get_logger().info("half a pair", text="\ud800")
+
+    odd, half = map(json.loads, out.getvalue().splitlines())
+    assert odd["table"] == {"[1, 2]": "x"}
+    assert "half a pair" in half["'event'"]
+
+
+def test_auto_is_json_when_nobody_watches(out: io.StringIO) -> None:
+    logs.configure("auto", out)
+
+    structlog.get_logger().info("hello")
+
+    assert json.loads(out.getvalue())["event"] == "hello"

@@ -1,0 +1,59 @@
+"""The meter: what is counted on any thread is all there in the end."""
+
+import threading
+
+from protokms.meter import SERIES_LIMIT, MemoryMeter, Sample
+
+
+def test_counts_add_up_by_label_in_whatever_order_labels_are_given() -> None:
+    meter = MemoryMeter()
+
+    meter.add("protokms_x", peer="b", reason="late")
+    meter.add("protokms_x", 2, reason="late", peer="b")
+    meter.add("protokms_x", peer="c", reason="late")
+
+    counters, _ = meter.samples()
+    assert counters == [
+        Sample("protokms_x", (("peer", "b"), ("reason", "late")), 3),
+        Sample("protokms_x", (("peer", "c"), ("reason", "late")), 1),
+    ]
+
+
+def test_a_gauge_keeps_the_last_value() -> None:
+    meter = MemoryMeter()
+
+    meter.set("protokms_y", 5)
+    meter.set("protokms_y", 3)
+
+    assert meter.samples() == ([], [Sample("protokms_y", (), 3)])
+    assert meter.value("protokms_y") == 3
+
+
+def test_threads_lose_no_count() -> None:
+    meter = MemoryMeter()
+
+    def count() -> None:
+        for _ in range(2000):
+            meter.add("protokms_x", peer="b")
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert meter.value("protokms_x", peer="b") == 8000
+
+
+def test_series_are_bounded_and_what_is_dropped_is_counted() -> None:
+    meter = MemoryMeter()
+
+    for n in range(SERIES_LIMIT + 7):
+        meter.add("protokms_x", peer=str(n))
+    meter.set("protokms_y", 1)
+    meter.add("protokms_x", peer="0")
+
+    assert len(meter.samples()[0]) == SERIES_LIMIT + 1
+    assert meter.value("protokms_series_dropped") == 8
+    assert meter.value("protokms_x", peer="0") == 2

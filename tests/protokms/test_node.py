@@ -1,0 +1,340 @@
+"""A node in this process, with real sockets and files."""
+
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.protocol import peers
+from actors.protocol.common import Failed
+from actors.store import StoreFile
+from protokms import config, demo, directory, lab, topology
+from protokms.keyfiles import read_key
+from protokms.node import Node, NodeFailed
+from protokms.sae import SaeClient, SaeError
+from transport.message import Message
+
+pytestmark = pytest.mark.slow
+
+Start = Callable[[str], Node]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    lab.init(tmp_path / "lab", topology.parse("chain:2"))
+    return tmp_path / "lab"
+
+
+@pytest.fixture
+def deaths() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def start(home: Path, deaths: list[str]) -> Iterator[Start]:
+    with ExitStack() as stack:
+
+        def begin(name: str) -> Node:
+            node = Node(config.load(home / name / "node.toml"), deaths.append)
+            node.start()
+            stack.callback(node.stop)
+            return node
+
+        yield begin
+
+
+def sae(home: Path, name: str) -> SaeClient:
+    made = lab.read(home)
+    return demo.client(home, made, next(one for one in made.saes if one.id == name))
+
+
+def ready(node: Node) -> dict[str, Any]:
+    bind = node.config.metrics.bind
+    connection = http.client.HTTPConnection(bind.host, bind.port, timeout=5)
+    connection.request("GET", "/ready")
+    found: dict[str, Any] = json.loads(connection.getresponse().read())
+    connection.close()
+    return found
+
+
+def eventually(true: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for what another thread will bring about; fail when it does not."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.01)
+
+
+def ask(node: Node, name: str, body: Message) -> Message:
+    return node.ask(name, body, 5.0).result()
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def sign(home: Path, known: peers.Directory) -> None:
+    octets = directory.octets_of(known)
+    (home / "directory.json").write_bytes(octets)
+    key = read_key(home / "ca/signing.key")
+    (home / "directory.json.sig").write_bytes(directory.sign(octets, key))
+
+
+def test_two_nodes_hand_out_equal_keys_and_stop_without_a_trace(home: Path) -> None:
+    before = set(threading.enumerate())
+    made = lab.read(home)
+
+    with demo.running(home, made), sae(home, "sae-1") as near, sae(home, "sae-2") as far:
+        demo.await_stock(near, "sae-2", 8)
+        sent = near.enc_keys("sae-2", 8, 128)
+        got = far.dec_keys("sae-1", [key.key_id for key in sent])
+
+    assert sent == got
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_node_is_not_ready_alone_and_says_why(start: Start) -> None:
+    found = ready(start("kms-1"))
+
+    assert not found["ready"]
+    assert any("key_store/kms-2" in reason for reason in found["reasons"])
+    assert not found["bits_received"]
+
+
+def test_two_nodes_become_ready_and_receive_bits(start: Start) -> None:
+    one, other = start("kms-1"), start("kms-2")
+
+    for node in (one, other):
+        eventually(lambda node=node: ready(node)["ready"])  # type: ignore[misc]
+        eventually(lambda node=node: ready(node)["bits_received"])  # type: ignore[misc]
+
+    assert one.meter.value("protokms_peer_up", peer="kms-2") == 1
+
+
+def test_the_other_end_going_away_is_noticed_and_so_is_its_return(
+    start: Start, home: Path, deaths: list[str]
+) -> None:
+    near = start("kms-1")
+    far = Node(config.load(home / "kms-2/node.toml"), deaths.append)
+    far.start()
+    eventually(lambda: ready(near)["ready"])
+
+    far.stop()
+    eventually(lambda: near.meter.value("protokms_peer_up", peer="kms-2") == 0)
+    start("kms-2")
+    eventually(lambda: near.meter.value("protokms_peer_up", peer="kms-2") == 1)
+
+    eventually(lambda: ready(near)["ready"])
+    assert deaths == []
+
+
+def test_keys_issued_before_a_restart_of_the_slaves_node_are_fetched_after_it(
+    start: Start, home: Path, deaths: list[str]
+) -> None:
+    start("kms-1")
+    far = Node(config.load(home / "kms-2/node.toml"), deaths.append)
+    far.start()
+    with sae(home, "sae-1") as near:
+        demo.await_stock(near, "sae-2", 2)
+        sent = near.enc_keys("sae-2", 2)
+
+    far.stop()
+    start("kms-2")
+
+    with sae(home, "sae-2") as slave:
+        assert slave.dec_keys("sae-1", [key.key_id for key in sent]) == sent
+
+
+def test_saes_of_one_node_need_no_link(start: Start, home: Path) -> None:
+    known = directory.read(home / "directory.json", home / "ca/signing.pub")
+    first, second = known.kmss
+    both = peers.Kms(*(getattr(first, name) for name in first.__slots__[:-1]), ("sae-1", "sae-2"))
+    none = peers.Kms(*(getattr(second, name) for name in second.__slots__[:-1]), ())
+    sign(home, peers.Directory(serial=2, kmss=(both, none)))
+    node = start("kms-1")
+    url = f"https://{node.config.etsi014.bind.authority}" if node.config.etsi014 else ""
+    files = home / "saes/sae-2.crt", home / "saes/sae-2.key"
+
+    with sae(home, "sae-1") as one, SaeClient(url, home / "ca/ca.crt", *files) as other:
+        sent = one.enc_keys("sae-2", 2)
+        got = other.dec_keys("sae-1", [key.key_id for key in sent])
+
+    assert sent == got
+
+
+@pytest.mark.parametrize("section", ["etsi014", "transport", "metrics"])
+def test_an_occupied_port_is_named_and_nothing_stays_behind(
+    home: Path, section: str, deaths: list[str]
+) -> None:
+    made = config.load(home / "kms-1/node.toml")
+    bind = getattr(made, section).bind
+    before = set(threading.enumerate())
+
+    with socket.create_server((bind.host, bind.port)):
+        with pytest.raises(NodeFailed, match=str(bind.port)):
+            Node(made, deaths.append).start()
+
+    assert set(threading.enumerate()) <= before
+    again = Node(made, deaths.append)
+    again.start()
+    again.stop()
+    assert deaths == []
+
+
+def test_an_occupied_port_of_a_link_is_named(home: Path, deaths: list[str]) -> None:
+    made = config.load(home / "kms-1/node.toml")
+    bind = made.links[0].bind
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind((bind.host, bind.port))
+        with pytest.raises(NodeFailed, match=f"link to kms-2: .*{bind.port}"):
+            Node(made, deaths.append).start()
+
+
+def test_a_store_in_use_by_another_process_is_refused(start: Start, home: Path) -> None:
+    start("kms-1")
+    made = config.load(home / "kms-1/node.toml")
+    ours = StoreFile  # the second node of the same name gets no further than this
+
+    with pytest.raises(NodeFailed, match="is open in process|occupied"):
+        Node(made, print).start()
+
+    assert ours.__name__ == "StoreFile"
+
+
+def test_a_wrong_node_key_stops_the_start_and_leaves_the_store_alone(
+    start: Start, home: Path
+) -> None:
+    start("kms-1").stop()
+    octets = (home / "kms-1/store.db").read_bytes()
+    (home / "kms-1/node.key").write_bytes((home / "kms-2/node.key").read_bytes())
+
+    with pytest.raises(NodeFailed, match="another node key"):
+        start("kms-1")
+
+    assert (home / "kms-1/store.db").read_bytes() == octets
+
+
+def test_the_store_has_mode_0600(start: Start, home: Path) -> None:
+    start("kms-1")
+
+    modes = {path.stat().st_mode & 0o777 for path in (home / "kms-1").glob("store.db*")}
+    assert modes == {0o600}
+
+
+def test_a_reload_takes_a_newer_directory(start: Start, home: Path) -> None:
+    node = start("kms-1")
+    known = directory.read(home / "directory.json", home / "ca/signing.pub")
+    sign(home, peers.Directory(serial=2, kmss=known.kmss[:1]))
+    edit(home / "kms-1/node.toml", 'peer = "kms-2"', 'peer = "kms-1"')
+    edit(home / "kms-1/node.toml", 'peer = "kms-1"', 'peer = "kms-2"')
+
+    node.reload()  # refused: the configuration still has a link to kms-2
+
+    assert node.meter.value("protokms_reloads", result="refused") == 1
+    assert ask(node, "peer_manager", peers.ListPeers()) != peers.Peers(peers=())
+
+
+def test_a_reload_with_a_larger_serial_reaches_front_end_and_transport(
+    start: Start, home: Path
+) -> None:
+    node = start("kms-1")
+    with sae(home, "sae-1") as near:
+        near.status("sae-2")
+        known = directory.read(home / "directory.json", home / "ca/signing.pub")
+        first, second = known.kmss
+        moved = peers.Kms(*(getattr(second, n) for n in second.__slots__[:-1]), ("sae-7",))
+        sign(home, peers.Directory(serial=2, kmss=(first, moved)))
+
+        node.reload()
+
+        near.status("sae-7")
+        with pytest.raises(SaeError, match="sae-2"):
+            near.status("sae-2")
+    assert node.meter.value("protokms_directory_serial") == 2
+
+
+def test_a_reload_takes_the_new_deny_list(start: Start, home: Path) -> None:
+    node = start("kms-1")
+    with sae(home, "sae-1") as near:
+        near.status("sae-2")
+        edit(home / "kms-1/node.toml", "deny = []", 'deny = ["sae-1"]')
+
+        node.reload()
+
+        with pytest.raises(SaeError):
+            near.status("sae-2")
+    assert node.meter.value("protokms_reloads", result="done") == 1
+
+
+def test_an_older_or_forged_directory_is_not_taken(start: Start, home: Path) -> None:
+    node = start("kms-1")
+    known = directory.read(home / "directory.json", home / "ca/signing.pub")
+
+    sign(home, peers.Directory(serial=0, kmss=known.kmss))
+    node.reload()
+    edit(home / "directory.json", '"serial": 0', '"serial": 5')
+    node.reload()
+
+    assert node.meter.value("protokms_reloads", result="refused") == 2
+    assert node.meter.value("protokms_directory_serial") == 1
+
+
+def test_a_link_comes_and_goes_at_run_time(start: Start, home: Path) -> None:
+    node = start("kms-1")
+    link = node.config.links[0]
+    options = {
+        "role": link.role,
+        "bind": str(link.bind),
+        "remote": str(link.remote),
+        "secret": str(link.secret),
+    }
+
+    removed = ask(node, "peer_manager", peers.RemoveQuantumPeer(peer="kms-2"))
+    alive = "quantum_link/kms-2" in node.names()
+    added = peers.AddQuantumPeer(peer="kms-2", options=json.dumps(options))
+    back = ask(node, "peer_manager", added)
+    wrong = ask(node, "peer_manager", peers.AddQuantumPeer(peer="kms-2", options="{}"))
+
+    assert (removed, alive, back) == (peers.Done(), False, peers.Done())
+    assert isinstance(wrong, Failed)
+    assert "quantum_link/kms-2" in node.names()
+
+
+def test_a_link_that_keeps_dying_is_quarantined_and_the_node_stays(
+    start: Start, deaths: list[str]
+) -> None:
+    node = start("kms-1")
+
+    node._quarantine("key_store/kms-2", "ValueError")
+
+    assert "peer/kms-2: quarantined: ValueError" in ready(node)["reasons"]
+    assert deaths == []
+
+
+def test_a_root_that_gives_up_ends_the_process(start: Start, deaths: list[str]) -> None:
+    node = start("kms-1")
+
+    node._end("peer_manager", "ValueError")
+
+    assert deaths == ["the supervisor has given up on peer_manager: ValueError"]
+
+
+def test_a_full_disk_is_a_reason_not_to_be_ready(start: Start) -> None:
+    node = start("kms-1")
+
+    node._disk_full(True)
+    full = ready(node)["reasons"]
+    node._disk_full(False)
+
+    assert "the disk is full" in full
+    assert "the disk is full" not in ready(node)["reasons"]

@@ -1,0 +1,105 @@
+"""Labs with real processes: up, a crash, up again, down."""
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from protokms import lab, lab_processes, lab_run, topology
+from protokms.lab import LabError
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "lab"
+    lab.init(folder, topology.parse("chain:2"))
+    yield folder
+    lab_run.down(folder, 5.0)
+
+
+def pid(folder: Path, node: str) -> int:
+    return int((folder / node / "pid").read_text().split()[0])
+
+
+def test_a_lab_goes_up_survives_a_crash_and_goes_down(made: Path) -> None:
+    up = lab_run.up(made)
+    assert [(one.ready, one.reasons) for one in up] == [(True, []), (True, [])]
+    assert all(bits > 0 for one in up for bits in one.links.values())
+    before = pid(made, "kms-1")
+
+    assert lab_run.kill(made, "kms-1")
+    assert [one.running for one in lab_run.status(made)] == [False, True]
+    assert not lab_run.kill(made, "kms-1")
+
+    again = lab_run.start(made, "kms-1")
+    assert (again.ready, again.reasons) == (True, [])
+    assert pid(made, "kms-1") != before
+
+    untouched = pid(made, "kms-2")
+    assert lab_run.up(made)[1].pids["core"] == untouched  # what runs is left alone
+
+    assert lab_run.down(made) == []
+    assert lab_run.down(made) == []
+    assert not (made / "kms-1/pid").exists()
+    assert not Path(f"/proc/{untouched}").exists()
+
+
+def test_a_lab_whose_nodes_are_spread_over_processes_goes_up(tmp_path: Path) -> None:
+    folder = tmp_path / "lab"
+    lab.init(folder, topology.spread(topology.parse("chain:2")))
+    try:
+        up = lab_run.up(folder)
+        assert [one.reasons for one in up] == [[], []]
+        assert [sorted(one.pids) for one in up] == [["core", "front", "links"]] * 2
+
+        assert lab_run.kill(folder, "kms-2")
+        assert lab_run.status(folder)[1].pids == {}
+    finally:
+        assert lab_run.down(folder) == []
+
+
+def test_an_occupied_port_is_named(made: Path) -> None:
+    port = urlsplit(json.loads((made / "lab.json").read_text())["nodes"][0]["metrics"]).port
+    with (
+        socket.create_server(("127.0.0.1", port or 0)),
+        pytest.raises(LabError, match=rf"kms-1: TCP port {port} .*metrics.bind"),
+    ):
+        lab_run.up(made)
+
+
+def test_two_labs_run_side_by_side(made: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    lab.init(other, topology.parse("chain:2"))
+    try:
+        assert [one.reasons for one in lab_run.up(made)] == [[], []]
+        assert [one.reasons for one in lab_run.up(other)] == [[], []]
+    finally:
+        lab_run.down(other)
+
+
+def test_a_node_that_does_not_start_is_named_with_its_log_and_the_rest_runs(made: Path) -> None:
+    (made / "kms-2/node.key").write_text("rubbish")
+
+    up = lab_run.up(made)
+
+    assert not up[1].running
+    assert "has ended with status 1" in up[1].reasons[0]
+    assert any("node.key" in line for line in up[1].log)
+    assert lab_processes.running(made / "kms-1/pid")
+
+
+def test_a_node_that_hangs_is_named_when_the_time_is_over(made: Path) -> None:
+    assert [one.reasons for one in lab_run.up(made)] == [[], []]
+    os.kill(pid(made, "kms-2"), signal.SIGSTOP)
+
+    state = lab_run.start(made, "kms-2", timeout=1.0)
+
+    assert "not ready within 1 s" in state.reasons
+    assert lab_run.down(made, 0.5) == ["kms-2"]
