@@ -20,20 +20,21 @@ def describe(why: BaseException | None) -> str:
     """Name the exception and where it was raised; never its text, which may hold key bits."""
     if why is None:
         return "unknown"
-    frames = frames_of(why)
-    return f"{type(why).__name__} at {frames[-1]}" if frames else type(why).__name__
+    places = _places(why)
+    return f"{type(why).__name__} at {places[-1]}" if places else type(why).__name__
 
 
-def frames_of(why: BaseException | None) -> list[str]:
-    """List the innermost places of a traceback, the cause first: no values, no source lines."""
-    if why is None:
+def frames_of(why: BaseException | None, depth: int = 4) -> list[str]:
+    """List types and innermost places of a death, its cause first: no values, no source lines."""
+    if why is None or depth == 0:
         return []
     cause = why.__cause__ or (None if why.__suppress_context__ else why.__context__)
-    before = [*frames_of(cause), f"then {type(why).__name__}"] if cause else []
+    return [*frames_of(cause, depth - 1), type(why).__name__, *_places(why)]
+
+
+def _places(why: BaseException) -> list[str]:
     stack = traceback.extract_tb(why.__traceback__)[-_FRAMES:]
-    return before + [
-        f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in stack
-    ]
+    return [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in stack]
 
 
 class Poison:

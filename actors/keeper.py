@@ -53,7 +53,7 @@ class Keeper(Actor):
         self.journal = Journal(self.store)
         self.draining = False
         self._effects: list[Callable[[], None]] = []
-        self._busy = False
+        self.busy = False
         self._wiped = 0.0
         self._next_tick: Timer | None = None
 
@@ -97,11 +97,11 @@ class Keeper(Actor):
 
     def submit(self) -> None:
         """Commit what is collected, unless a commit is under way: then its end does it."""
-        while not self._busy and (len(self.journal) or self._effects):
+        while not self.busy and (len(self.journal) or self._effects):
             self.before_commit()
             changes, effects, self._effects = self.journal.take(), self._effects, []
             if changes:
-                self._busy = True
+                self.busy = True
                 self.commit(changes, partial(self._committed, self.mark(), effects))
             else:
                 self._run(effects)  # which may collect more
@@ -117,7 +117,7 @@ class Keeper(Actor):
         """Everything up to the mark is durable."""
 
     def _committed(self, mark: int, effects: list[Callable[[], None]]) -> None:
-        self._busy = False
+        self.busy = False
         self.committed(mark)
         self._run(effects)
 

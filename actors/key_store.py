@@ -115,8 +115,8 @@ class KeyStore(SharedStream):
         if not (self._asked and self.standing.ready and self.peer_up):
             return
         local = self.options.mode == "local"
-        if not local and len(self.issuer.volleys) >= VOLLEYS_MAX:
-            return  # what waits goes out together when a volley comes back
+        if self.busy if local else len(self.issuer.volleys) >= VOLLEYS_MAX:
+            return  # what waits goes out together: after this commit, or when a volley is back
         made: list[Grant] = []
         self._volley += 1
         now = self.clock
@@ -131,6 +131,11 @@ class KeyStore(SharedStream):
         elif made:
             head = self.standing.head()
             self.say(grants.GrantsAnnounced(head=head, grants=tuple(made)))
+
+    def committed(self, mark: int) -> None:
+        """Local grants that waited for this commit go into the next."""
+        super().committed(mark)
+        self.on_stock()
 
     def _allocate(self, asked: Asked, now: Clock) -> Grant:
         ask, options = asked.ask, self.options

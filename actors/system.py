@@ -4,7 +4,7 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -55,7 +55,7 @@ class ThreadSystem:
         placement: Callable[[str], str] = lambda _: CORE,
         post: Post = lambda *_: False,
         admit: Admit = lambda *_: None,
-        sealers: dict[str, Sealer] | None = None,
+        sealers: Mapping[str, Sealer] | None = None,
         durable: Durable | None = None,
         through_sockets: bool = False,
     ) -> None:

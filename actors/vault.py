@@ -181,7 +181,7 @@ class Vault:
             place = Place(name.grant, slave, name.index)
             self._open[place] = Delivery(self._receipt, now + WRITING_S, under_way=True)
         self._receipts[self._receipt] = slave, tuple(names)
-        self._save_open(slave, {name.grant for name in names})
+        self._save_open(slave, dict.fromkeys(name.grant for name in names))
         return tuple(keys), self._receipt
 
     def written(self, receipt: int, clock: Clock) -> None:
@@ -248,7 +248,7 @@ class Vault:
         for id_ in dict.fromkeys(place.grant for place in places):
             if any(self.holdings[id_].left.values()):
                 self._save(self.holdings[id_], clock)
-                for slave in {place.slave for place in places if place.grant == id_}:
+                for slave in dict.fromkeys(p.slave for p in places if p.grant == id_):
                     self._save_open(slave, (id_,))
             else:
                 self._finish(id_, "delivered")

@@ -61,7 +61,7 @@ def _check_chain(
 
 
 def _check_dates(certificate: x509.Certificate, key: str, report: Report) -> None:
-    now = datetime.datetime.now(datetime.UTC)
+    now = _now()
     if now > certificate.not_valid_after_utc:
         report.add(key, f"expired on {certificate.not_valid_after_utc:%F %T} UTC", "renew it")
     elif now < certificate.not_valid_before_utc:
@@ -77,7 +77,7 @@ def _check_crl(path: Path, cas: Sequence[x509.Certificate], report: Report) -> N
         reason = f"{path} is not signed by the CA of etsi014.client_ca"
         report.add("etsi014.crl", reason, "fetch the revocation list of that CA")
     due = crl.next_update_utc
-    if due and datetime.datetime.now(datetime.UTC) > due:
+    if due and _now() > due:
         report.add("etsi014.crl", f"{path} is out of date since {due:%F %T} UTC", "fetch it anew")
 
 
@@ -122,6 +122,10 @@ def _signs(crl: x509.CertificateRevocationList, ca: x509.Certificate) -> bool:
         return crl.is_signature_valid(ca.public_key())  # type: ignore[arg-type]
     except (TypeError, ValueError, UnsupportedAlgorithm):
         return False
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
 
 
 def _spki(key: object) -> bytes:

@@ -261,6 +261,13 @@ def test_a_file_that_is_there_is_not_made_anew(path: Path, file: StoreFile) -> N
         StoreFile.create(path, "a", KEY)
 
 
+def test_a_log_without_its_file_is_not_thrown_away(path: Path) -> None:
+    path.with_name("store.db-wal").write_bytes(b"x")
+
+    with pytest.raises(StoreMissing, match=r"store\.db-wal is there already"):
+        StoreFile.create(path, "a", KEY)
+
+
 def test_an_empty_file_is_no_store(path: Path) -> None:
     path.touch(mode=0o600)
 

@@ -212,6 +212,7 @@ def test_a_misspelt_key_is_recognised(made: Path, table: Table) -> None:
         ("node.node_key", lambda t: t["node"].update(node_key={})),
         ("node.node_key", lambda t: t["node"]["node_key"].update(env="KEY")),
         ("node.node_key.credential", lambda t: t["node"].update(node_key={"credential": "../x"})),
+        ("node.name", lambda t: t["node"].update(name="kms-9")),
         ("node.id", lambda t: t["node"].update(id="another")),
         ("node.data", lambda t: t["node"].update(data="nowhere/store.db")),
         ("node.data", lambda t: t["node"].update(data=".")),

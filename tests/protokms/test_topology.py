@@ -106,6 +106,15 @@ def test_what_is_wrong_in_a_file_is_told_at_its_key(
     assert key in [problem.key for problem in caught.value.problems]
 
 
+@pytest.mark.parametrize("count", [0, 65])
+def test_a_file_has_1_to_64_nodes(tmp_path: Path, count: int) -> None:
+    file = tmp_path / "many.toml"
+    file.write_text("node = [" + ", ".join(f'{{name = "n{i}"}}' for i in range(count)) + "]")
+
+    with pytest.raises(ConfigError, match=f"{count} nodes"):
+        topology.parse(str(file))
+
+
 def test_spread_places_front_end_and_links_in_processes_of_their_own() -> None:
     made = topology.spread(topology.parse("chain:3"))
 

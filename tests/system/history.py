@@ -40,7 +40,7 @@ class History:
     fed: set[bytes] = field(default_factory=set)
     uses: dict[bytes, Use] = field(default_factory=dict)
     values: dict[KeyName, bytes] = field(default_factory=dict)
-    grants: dict[bytes, Answered] = field(default_factory=dict)
+    given: dict[bytes, Answered] = field(default_factory=dict)
     announced: dict[bytes, grants.Grant] = field(default_factory=dict)
     voided: set[bytes] = field(default_factory=set)
     void_held: set[bytes] = field(default_factory=set)
@@ -72,7 +72,7 @@ class History:
 
     def answered(self, got: keys.Keys, told: Answered) -> None:
         """A master has got keys: from here on P3 binds."""
-        if got.grant in self.grants:
+        if got.grant in self.given:
             raise BrokenPromise("P1: a grant id was given twice")
         if got.grant in self.voided:
             raise BrokenPromise("R9: a grant was voided and then answered")
@@ -82,11 +82,11 @@ class History:
         for index in range(told.ask.number):
             start = index * got.size
             self.key(KeyName(got.grant, index), octets[start : start + got.size])
-        self.grants[got.grant] = told
+        self.given[got.grant] = told
 
     def fetchable(self, name: KeyName, slave: str, now: float) -> bool:
         """Whether P3 says that this key must be handed out now."""
-        told = self.grants.get(name.grant)
+        told = self.given.get(name.grant)
         return (
             told is not None
             and not told.excused
@@ -123,7 +123,7 @@ class History:
             self.announced.update({grant.id: grant for grant in body.grants})
         elif isinstance(body, grants.GrantsVoid):
             ids = {void.id for void in body.grants}
-            if ids & self.grants.keys():
+            if ids & self.given.keys():
                 raise BrokenPromise("R9: a grant was answered and then voided")
             self.voided |= ids
         elif isinstance(body, grants.GrantsVoidHeld):
@@ -139,7 +139,7 @@ class History:
     def restore(self, node: str, held: set[bytes], peer_held: set[bytes], now: float) -> None:
         """Excuse what P3 excuses when a node is put back to a backup with these grants in it."""
         self.restored = now
-        for id_, told in self.grants.items():
+        for id_, told in self.given.items():
             here = told.slave_node == node
             durable = id_ in (held if here else peer_held)
             if (here or told.mode == "local") and not durable:
@@ -149,11 +149,11 @@ class History:
 
     def epoch_changed(self) -> None:
         """Local grants that the slaves' side had not heard of go with the epoch."""
-        for told in self.grants.values():
+        for told in self.given.values():
             if told.mode == "local":
                 told.excused = True
 
     def slave_node(self, id_: bytes) -> str:
         """Return the node where a grant is held."""
-        told = self.grants.get(id_)
+        told = self.given.get(id_)
         return told.slave_node if told else ""

@@ -5,6 +5,7 @@ Every action draws what it needs from one source of chance: a seed, or hypothesi
 
 import random
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from actors.key_store import KeyStore
@@ -17,8 +18,8 @@ from tests.system.history import UNIT, Answered, BrokenPromise, History
 from tests.system.ledger_check import check_counters, check_rest
 from tests.system.pair import Pair
 from transport.codec import decode
-from transport.envelope import Address
-from transport.message import Message, Secret
+from transport.envelope import Address, Envelope
+from transport.message import Secret
 
 NODES = ("a", "b")
 MASTERS = {"a": ("alice", "carol"), "b": ("bob", "bert")}
@@ -62,6 +63,8 @@ class TwoEnds:
         self.epoch = 1
         self.crashes = 0
         self.fronts: dict[str, Probe] = {n: self.cluster.probe(f"front@{n}") for n in NODES}
+        for node, front in self.fronts.items():
+            front.tell = partial(self._hear, node)  # type: ignore[method-assign]
         self._spy()
 
     def _spy(self) -> None:
@@ -153,7 +156,7 @@ class TwoEnds:
         """A slave asks for some keys of a grant, or of several; now and then it is a thief."""
         if not self.history.announced:
             return
-        known = list(self.history.grants) or list(self.history.announced)
+        known = list(self.history.given) or list(self.history.announced)
         ids = known if self.dice.random() < 0.9 else list(self.history.announced)
         grant = self.history.announced[self.dice.choice(ids[-20:])]
         node = "b" if grant.master in MASTERS["a"] else "a"
@@ -202,14 +205,8 @@ class TwoEnds:
             if not any(name in rival.ask.names for rival in rivals):
                 self.history.written.add(place)
 
-    def hear(self) -> None:
-        """Take the answers that the front ends have got."""
-        for node, front in self.fronts.items():
-            for envelope in front.envelopes:
-                self._answer(node, envelope.token, envelope.body)
-            front.clear()
-
-    def _answer(self, node: str, token: int, body: Message) -> None:
+    def _hear(self, node: str, envelope: Envelope) -> None:
+        token, body = envelope.token, envelope.body
         if asked := self.asked.pop((node, token), None):
             if isinstance(body, keys.Keys):
                 told = Answered(asked[0], node, other(node), self.mode, self.cluster.now)
@@ -273,10 +270,10 @@ class TwoEnds:
         node = self.dice.choice(NODES)
         if self.up(node):
             self.lives[node] += 1
-            self.crashes += 1
-            wrong: Any = []
+            wrong: Any = [self.dice.random()]  # the same word again would be dropped as poison
             self.cluster.tell(self.pair.at(node), keys.Written(receipt=wrong))
-            if self.cluster.nodes[node].alive:
+            if self.cluster.nodes[node].alive and not self.up(node):
+                self.crashes += 1
                 self.pair.revive(node)
 
     def backup(self) -> None:
@@ -308,7 +305,6 @@ class TwoEnds:
                 if number > self.epoch:
                     self.epoch = number
                     self.history.epoch_changed()
-        self.hear()
         if len(self.cluster.crashes) > self.crashes:
             raise BrokenPromise(f"an actor crashed: {self.cluster.crashes[-1]}")
         for node in NODES:
@@ -334,7 +330,7 @@ class TwoEnds:
         self.history.silent()
 
     def _fetch_all(self) -> None:
-        for id_, told in list(self.history.grants.items()):
+        for id_, told in list(self.history.given.items()):
             for slave in told.ask.slaves:
                 names = [KeyName(id_, index) for index in range(told.ask.number)]
                 now = self.cluster.now

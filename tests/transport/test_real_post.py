@@ -479,6 +479,8 @@ def test_octets_that_are_out_make_room_for_others(calm: tuple[Watched, Watched])
     for n in range(5):
         assert one.post.post("kms-2", bytes([n]) * 1000)
         two.until(("kms-1", "core", bytes([n]) * 1000))
+        assert two.post.post("kms-1", b"%d" % n)
+        one.until(("kms-2", "core", b"%d" % n))  # so its thread is past the accounts of the first
 
 
 def test_a_peer_that_is_taken_out_hears_of_it_at_once(calm: tuple[Watched, Watched]) -> None:

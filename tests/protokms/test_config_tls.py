@@ -1,0 +1,95 @@
+"""Certificates of a configuration: valid now, and revocation lists that count."""
+
+import datetime
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from protokms import config, config_tls, lab, pki, topology
+from protokms.tables import Problem
+
+NOW = datetime.datetime.now(datetime.UTC)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    lab.init(tmp_path / "lab", topology.parse("chain:1"))
+    return tmp_path / "lab/kms-1"
+
+
+def with_crl(home: Path, ca: Path, due: datetime.datetime, encoding: Encoding) -> list[Problem]:
+    key = load_pem_private_key((ca / "ca.key").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    crl = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(x509.load_pem_x509_certificate((ca / "ca.crt").read_bytes()).subject)
+        .last_update(due - datetime.timedelta(days=30))
+        .next_update(due)
+        .sign(key, SHA256())
+    )
+    (home / "ca.crl").write_bytes(crl.public_bytes(encoding))
+    file = home / "node.toml"
+    file.write_text(file.read_text().replace("[etsi014]", '[etsi014]\ncrl = "ca.crl"'))
+    return config.check(file)
+
+
+@pytest.mark.parametrize(
+    ("days", "why"), [(pki.LEAF_DAYS + 1, "expired on"), (-1, "is not valid before")]
+)
+def test_a_certificate_counts_only_in_its_time(
+    home: Path, monkeypatch: pytest.MonkeyPatch, days: int, why: str
+) -> None:
+    monkeypatch.setattr(config_tls, "_now", lambda: NOW + datetime.timedelta(days=days))
+
+    found = config.check(home / "node.toml")
+
+    assert found[0].key == "etsi014.certificate"
+    assert why in found[0].reason
+
+
+@pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
+def test_a_revocation_list_of_the_ca_is_taken(home: Path, encoding: Encoding) -> None:
+    due = NOW + datetime.timedelta(days=1)
+
+    assert with_crl(home, home.parent / "ca", due, encoding) == []
+
+
+def test_a_revocation_list_that_is_out_of_date_is_told(home: Path) -> None:
+    due = NOW - datetime.timedelta(days=1)
+
+    (problem,) = with_crl(home, home.parent / "ca", due, Encoding.PEM)
+
+    assert problem.key == "etsi014.crl"
+    assert "out of date" in problem.reason
+
+
+def test_a_revocation_list_of_another_ca_is_refused(home: Path, tmp_path: Path) -> None:
+    pki.Authority.create(tmp_path)  # of the same name, with another key
+    due = NOW + datetime.timedelta(days=1)
+
+    (problem,) = with_crl(home, tmp_path, due, Encoding.PEM)
+
+    assert problem.key == "etsi014.crl"
+    assert "is not signed by" in problem.reason
+
+
+def test_a_certificate_of_another_ca_may_be_used_when_that_is_named(
+    home: Path, tmp_path: Path
+) -> None:
+    other = pki.Authority.create(tmp_path, "another CA")
+    for name in ("tls.crt", "tls.key"):
+        (home / name).unlink()
+    other.server(home / "tls.crt", home / "tls.key", "kms-1", "an-id", ["127.0.0.1"])
+    file = home / "node.toml"
+
+    (unnamed,) = config.check(file)
+    text = file.read_text().replace("[etsi014]", f'[etsi014]\nserver_ca = "{tmp_path}/ca.crt"')
+    file.write_text(text)
+    named = config.check(file)
+
+    assert "is not signed by the CA of etsi014.client_ca" in unnamed.reason
+    assert named == []
