@@ -144,7 +144,7 @@ class ThreadSystem:
             self._free(name)
             self._cells[name] = cell
             self._inboxes[name] = self._into(actor)
-        cell.thread.start()
+            cell.thread.start()
         return address
 
     def stop(self, name: str) -> None:
@@ -235,9 +235,9 @@ class ThreadSystem:
     def _send_away(self, envelope: Envelope, process: str, sealer: Sealer | None) -> None:
         try:
             octets = encode(envelope, sealer)
-        except TypeError as why:
+        except TypeError:
             self.log.error("does_not_travel", word=envelope.body.word, to=str(envelope.to))
-            self._undeliverable(envelope, describe(why).partition(" ")[0])
+            self._undeliverable(envelope, "does_not_travel")
             return
         node = envelope.to.node
         if not self._post(node if process == CORE else f"{node}/{process}", octets):
@@ -265,6 +265,7 @@ class ThreadSystem:
             before.join(_JOIN_S)  # two lives of one actor must not overlap
             if before.is_alive():
                 self.failed(name, TimeoutError(), None)
+                self._leaving[name] = before
                 return
         cell.actor._actor_loop()  # start() would enter it in Pykka's registry
         if self._cells.get(name) is cell:  # something like SystemExit, which skips on_failure

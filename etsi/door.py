@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
-from multidict import CIMultiDict
 from structlog.typing import FilteringBoundLogger
 
 from actors.base import Meter
@@ -19,7 +18,6 @@ from etsi.reply import Problem, Reply, quoted
 
 Api = Callable[[Call], Awaitable[Reply]]
 
-_HEADERS = CIMultiDict(HEADERS)
 _LAST = frozenset(
     ("not_authenticated", "draining", "too_many_connections", "too_large", "encoding", "slow")
 )
@@ -157,7 +155,7 @@ class Door:
 
 
 def _response(reply: Reply) -> web.Response:
-    response = web.Response(status=reply.status, body=reply.body, headers=_HEADERS)
+    response = web.Response(status=reply.status, body=reply.body, headers=HEADERS)
     if reply.retry_after:
         response.headers["Retry-After"] = str(reply.retry_after)
     if reply.allow:

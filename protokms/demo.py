@@ -126,6 +126,7 @@ def _all_pairs(folder: Path, made: Lab, number: int, ready_s: float) -> Iterator
         master, slave = at[left.name], at[right.name]
         with client(folder, made, master) as near, client(folder, made, slave) as far:
             await_stock(near, slave.id, number, ready_s)
+            await_stock(far, master.id, 0, ready_s)  # it serves, too
             sent = near.enc_keys(slave.id, number)
             got = far.dec_keys(master.id, [key.key_id for key in sent])
         for mine, theirs in zip(sent, got, strict=True):

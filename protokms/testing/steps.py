@@ -218,7 +218,7 @@ class StepSystem:
             octets = encode(envelope)
         except TypeError as why:  # the sender's mistake: tests should hear of it
             self.cluster.crashed(Crash(envelope.sender, why, envelope))
-            self._undeliverable(envelope, "TypeError")
+            self._undeliverable(envelope, "does_not_travel")
             return
         if self.cluster.presence.up(self.node, envelope.to.node):
             self.cluster.net.post(self.node, envelope.to.node, octets)

@@ -168,7 +168,9 @@ def test_a_peer_that_does_not_answer_is_asked_again(row: Cluster) -> None:
 
 
 def test_a_peer_outside_the_directory_is_not_heard() -> None:
-    cluster = Cluster("a x", lambda system: recipe()(system) if system.node == "a" else None, hear_peers=())
+    cluster = Cluster(
+        "a x", lambda system: recipe()(system) if system.node == "a" else None, hear_peers=()
+    )
     stranger = cluster.probe("peer_manager@x")
 
     stranger.question("peer_manager@a", replace(claim("a"), name="x"))

@@ -221,11 +221,15 @@ def test_a_head_that_comes_in_pieces_but_in_time_is_served(site: Site) -> None:
                 writer.write(piece)
                 await asyncio.sleep(0)
             found.append((await read(reader)).status)
-            connection._look()  # what the timer of an earlier head does
+        site.listener.head_s, usual = 0.0, site.listener.head_s
+        connection._look()  # the timer of an earlier head
+        site.listener.head_s = usual
+        writer.write(request("GET", ENC))
+        found.append((await read(reader)).status)
         writer.close()
         return found
 
-    assert site.run(story()) == [200, 200, 200]
+    assert site.run(story()) == [200, 200, 200, 200]
 
 
 def test_a_slow_body_is_told_and_cut() -> None:
@@ -349,6 +353,24 @@ def test_a_server_that_stops_gives_unwritten_keys_back(site: Site) -> None:
     site.run(story())
 
     assert site.desk.told in ([WRITTEN], [BROKEN])
+
+
+def test_a_connection_dismissed_in_a_request_gets_its_answer_first(site: Site) -> None:
+    async def story() -> tuple[int, bytes]:
+        site.desk.hold = asyncio.Event()
+        reader, writer = await site.connect()
+        writer.write(request("GET", ENC))
+        while not site.desk.asked:
+            await asyncio.sleep(0)
+        (connection,) = site.listener.live
+        connection.dismiss()
+        site.desk.hold.set()
+        answer = await read(reader)
+        rest = await ended(reader)
+        writer.close()
+        return answer.status, rest
+
+    assert site.run(story()) == (200, b"")
 
 
 # Draining

@@ -20,6 +20,7 @@ from protokms.meter import MemoryMeter
 from tests.etsi.authority import DAY, NOW, Authority
 from tests.etsi.site import ID_0, LOCATED, answer
 from transport.envelope import Address
+from transport.message import Secret
 
 pytestmark = pytest.mark.slow
 
@@ -327,6 +328,9 @@ def test_files_that_cannot_be_used_leave_all_as_it_was(node: Node) -> None:
     assert isinstance(answered, Failed)
     assert "kme.crt" in answered.why
     assert node.get(ENC)[0] == 200
+    node.authority.issue("kme", dns=("localhost",))
+    assert isinstance(node.ask(Reload()), Reloaded)
+    assert node.get(ENC)[0] == 200
 
 
 def test_a_connection_reset_before_the_answer_gives_the_keys_back(node: Node) -> None:
@@ -366,12 +370,30 @@ class HeldStore:
         else:
             self._node.outcome.append(type(envelope.body).__name__.lower())
 
-    def release(self, store: Address) -> None:
+    def release(self, store: Address, body: Any = None) -> None:
         for asked in self.asked:
-            made = asked._replace(
-                sender=store, to=asked.sender, body=answer(asked.body), answer=True
-            )
-            self._node.system.send(made)
+            made = body or answer(asked.body)
+            sent = asked._replace(sender=store, to=asked.sender, body=made, answer=True)
+            self._node.system.send(sent)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_written_means_that_the_kernel_has_taken_all_of_a_long_answer(
+    node: Node, reads: bool
+) -> None:
+    node.start(write_timeout_s=5.0 if reads else 0.1)
+    hold, client = HeldStore.hold(node), node.client()
+    secrets = (Secret(bytes(1 << 24)),)
+
+    client.request("GET", DEC)
+    until(lambda: hold.asked)
+    hold.release(Address("key_store/kms-2", "kms-1"), keys.KeysWithIds(octets=secrets, receipt=1))
+    if reads:
+        assert len(client.getresponse().read()) > 1 << 24
+    until(lambda: node.outcome)
+
+    assert node.outcome == ["written" if reads else "broken"]
+    client.close()
 
 
 def test_an_answer_after_the_time_out_gives_the_keys_back(node: Node) -> None:
@@ -399,8 +421,8 @@ def test_handshakes_past_the_limit_are_dropped_at_once(node: Node) -> None:
     node.start(max_handshakes=1)
 
     address = "127.0.0.1", node.port
-    with socket.create_connection(address, 10), socket.create_connection(address, 10) as second:
-        assert second.recv(1) == b""
+    with socket.create_connection(address, 5), socket.create_connection(address, 5) as second:
+        assert second.recv(1) == b""  # long before the handshake would time out
     until(lambda: node.meter.value("protokms_http_refused", reason="handshake") >= 1)
 
 
