@@ -291,7 +291,6 @@ class Node:
 
     def _disk_full(self, full: bool) -> None:
         self._full = full
-        self.meter.set("protokms_disk_full", float(full))
         self.log.log(_ERROR if full else _INFO, "disk_full" if full else "disk_free", alarm=full)
 
     def _news(self, name: str, up: bool) -> None:

@@ -381,15 +381,15 @@ class HeldStore:
 def test_written_means_that_the_kernel_has_taken_all_of_a_long_answer(
     node: Node, reads: bool
 ) -> None:
-    node.start(write_timeout_s=5.0 if reads else 0.1)
+    node.start(write_timeout_s=5.0 if reads else 0.5)
     hold, client = HeldStore.hold(node), node.client()
-    secrets = (Secret(bytes(1 << 24)),)
+    secrets = (Secret(bytes(1 << 23)),)
 
     client.request("GET", DEC)
     until(lambda: hold.asked)
     hold.release(Address("key_store/kms-2", "kms-1"), keys.KeysWithIds(octets=secrets, receipt=1))
     if reads:
-        assert len(client.getresponse().read()) > 1 << 24
+        assert len(client.getresponse().read()) > 1 << 23
     until(lambda: node.outcome)
 
     assert node.outcome == ["written" if reads else "broken"]

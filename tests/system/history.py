@@ -76,6 +76,9 @@ class History:
             raise BrokenPromise("P1: a grant id was given twice")
         if got.grant in self.voided:
             raise BrokenPromise("R9: a grant was voided and then answered")
+        ask = told.ask
+        made = grants.Grant(got.grant, (), ask.size, ask.number, ask.master, ask.slaves, "", 0.0)
+        self.announced.setdefault(got.grant, made)  # a local one may not have got out yet
         octets = got.octets.reveal()
         if len(octets) != told.ask.number * told.ask.size:
             raise BrokenPromise("P1: not as many octets as were asked for")

@@ -1,8 +1,9 @@
 """Two key stores that share a stream, fed by hand: the bench of most tests of the rules."""
 
 import random
-from typing import Any
+from typing import Any, TypeVar
 
+from actors.base import Row
 from actors.key_store import KeyStore
 from actors.keeper import StoreOptions
 from actors.protocol import keys, links
@@ -10,10 +11,12 @@ from actors.protocol.common import Failed
 from actors.protocol.peers import Located
 from protokms.testing.cluster import Cluster
 from protokms.testing.steps import StepSystem
+from transport.codec import decode
 from transport.envelope import Address, Envelope
 from transport.message import Message, Secret
 
 SAES = (("alice", "a"), ("bob", "b"), ("bert", "b"), ("carol", "a"))
+W = TypeVar("W", bound=Message)
 LOCATED = Located(serial=1, here="", saes=SAES, ids=())
 
 
@@ -34,7 +37,38 @@ class Pair:
             tolerant=tolerant,
             hear_peers=("key_store/{peer}",),
         )
+        self.wire: list[tuple[str, Message]] = []
+        self.lost: set[type[Message]] = set()
+        """Kinds of words that the wire loses."""
+        self._carry = self.cluster.net.post
+        self.cluster.net.post = self._post  # type: ignore[method-assign]
         self.cluster.advance(2.0)
+
+    def _post(self, sender: str, to: str, octets: bytes) -> None:
+        word = decode(octets, sender).body
+        self.wire.append((sender, word))
+        if type(word) not in self.lost:
+            self._carry(sender, to, octets)
+
+    def said(self, kind: type[W], sender: str = "") -> list[W]:
+        """Every word of a kind that was on the wire, by whichever end."""
+        return [w for who, w in self.wire if isinstance(w, kind) and sender in ("", who)]
+
+    def secrets(self, node: str) -> list[bytes]:
+        """Every secret value in the rows of a node."""
+        rows = self.cluster.backup(node)
+        assert isinstance(rows, dict)
+        return [row.secret.reveal() for row in rows.values() if row.secret]
+
+    def rows(self, node: str, kind: str) -> list[Row]:
+        """The durable rows of one kind."""
+        rows = self.cluster.backup(node)
+        assert isinstance(rows, dict)
+        return [row for row in rows.values() if row.kind == kind]
+
+    def alarms(self) -> float:
+        """How many alarms both ends have raised."""
+        return sum(self.cluster.count(node, "protokms_alarms") for node in ("a", "b"))
 
     def recipe(self, system: StepSystem) -> None:
         to = system.spawn(self.at(system.node).partition("@")[0], KeyStore, self.made(system.node))
@@ -74,6 +108,11 @@ class Pair:
             got = links.Received(epoch=epoch, seqs=(first,), payloads=(Secret(payload),))
             self.cluster.tell(self.at(receiver), got)
         return payload
+
+    def arrive(self, at: str, epoch: bytes, seq: int, payload: bytes) -> None:
+        """A datagram comes in at one end, whether or not it was ever sent."""
+        got = links.Received(epoch=epoch, seqs=(seq,), payloads=(Secret(payload),))
+        self.cluster.tell(self.at(at), got)
 
     def fill(self, batches: int = 4, octets: int = 4000, *, sender: str = "a") -> None:
         """Let batches come, one after the other, to rest."""

@@ -270,10 +270,11 @@ class TwoEnds:
         node = self.dice.choice(NODES)
         if self.up(node):
             self.lives[node] += 1
+            self.check()
             wrong: Any = [self.dice.random()]  # the same word again would be dropped as poison
             self.cluster.tell(self.pair.at(node), keys.Written(receipt=wrong))
+            self.crashes = len(self.cluster.crashes)
             if self.cluster.nodes[node].alive and not self.up(node):
-                self.crashes += 1
                 self.pair.revive(node)
 
     def backup(self) -> None:
