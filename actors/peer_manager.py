@@ -142,14 +142,9 @@ class PeerManager(Actor):
     @handles(peers.ListPeers)
     def list_peers(self, _: peers.ListPeers) -> peers.Peers:
         """Answer with every peer of the directory."""
-        names = [name for name in sorted(self._kms) if name != self.system.node]
-        rows = [(name, self._of(name)) for name in names]
-        return peers.Peers(
-            peers=tuple(
-                peers.PeerState(name, known.up, known.version, known.trouble)
-                for name, known in rows
-            )
-        )
+        rows = [(name, self._of(name)) for name in sorted(self._kms) if name != self.system.node]
+        states = (peers.PeerState(name, one.up, one.version, one.trouble) for name, one in rows)
+        return peers.Peers(peers=tuple(states))
 
     @handles(Health)
     def health(self, _: Health) -> Healthy:
@@ -224,9 +219,6 @@ class PeerManager(Actor):
 
     def _ask_who(self, peer: str) -> None:
         known = self._of(peer)
-        if known.asking:
-            return
-        known.asking = True
 
         def told(reply: Message) -> None:
             known.asking = False
@@ -239,7 +231,9 @@ class PeerManager(Actor):
             else:
                 self.remind(_CAPABILITIES_S, AskAgain(peer=peer))
 
-        self.ask(Address("peer_manager", peer), self._plan.me, told, _CAPABILITIES_S)
+        if not known.asking:
+            known.asking = True
+            self.ask(Address("peer_manager", peer), self._plan.me, told, _CAPABILITIES_S)
 
     def _weigh(self, peer: str, claim: peers.Capabilities | peers.CapabilitiesReply) -> str:
         """Compare a claim with the directory; return what is wrong with it, or nothing."""

@@ -185,13 +185,18 @@ class Vault:
         return tuple(keys), self._receipt
 
     def written(self, receipt: int, clock: Clock) -> None:
-        """The response is out: its keys are delivered, even if it had been given up."""
-        self._close(receipt, self._repeat, clock)
-        self._receipts.pop(receipt, None)
+        """The response is out: its keys are delivered, even if it had counted as broken."""
+        slave, names = self._receipts.pop(receipt, ("", ()))
+        places = (Place(name.grant, slave, name.index) for name in names)
+        mine = [place for place in places if self._answers(place, receipt, late=True)]
+        self._end(mine, Delivery(receipt, clock.now + self._repeat, under_way=False), clock)
 
     def broken(self, receipt: int, clock: Clock) -> None:
         """The response is not out: the same slave may ask again for a while."""
-        self._close(receipt, self._redelivery, clock)
+        slave, names = self._receipts.get(receipt, ("", ()))
+        places = (Place(name.grant, slave, name.index) for name in names)
+        mine = [place for place in places if self._answers(place, receipt, late=False)]
+        self._end(mine, Delivery(receipt, clock.now + self._redelivery, under_way=False), clock)
 
     def tick(self, clock: Clock) -> list[bytes]:
         """Expire what is due, end windows; return the ids of grants that expired."""
@@ -221,19 +226,17 @@ class Vault:
         delivery = self._open.get(Place(name.grant, slave, name.index))
         return delivery is None or (not delivery.under_way and now < delivery.until)
 
-    def _close(self, receipt: int, window: float, clock: Clock) -> None:
-        slave, names = self._receipts.get(receipt, ("", ()))
-        mine = [
-            place
-            for place in (Place(name.grant, slave, name.index) for name in names)
-            if place in self._open and self._open[place].receipt == receipt
-        ]
-        if window > 0:
-            for place in mine:
-                self._open[place] = Delivery(receipt, clock.now + window, under_way=False)
+    def _answers(self, place: Place, receipt: int, *, late: bool) -> bool:
+        delivery = self._open.get(place)
+        return delivery is not None and (
+            delivery.receipt == receipt or (late and not delivery.under_way)
+        )
+
+    def _end(self, places: list[Place], window: Delivery, clock: Clock) -> None:
+        if window.until > clock.now:
+            self._open.update(dict.fromkeys(places, window))
         else:
-            self._receipts.pop(receipt, None)
-            self._deliver(mine, clock)
+            self._deliver(places, clock)
 
     def _deliver(self, places: list[Place], clock: Clock) -> None:
         """These are delivered: forget the bits that nobody else is to have."""

@@ -82,6 +82,12 @@ class Connection(web.RequestHandler):
         """The request was answered."""
         self._busy = False
 
+    def send(self, octets: bytes) -> None:
+        """Write, without waiting; `ConnectionError` if the connection is no more."""
+        if self.transport is None or self.transport.is_closing():
+            raise ConnectionResetError("the connection was closed")
+        self.transport.write(octets)
+
     def taken(self) -> bool:
         """Tell whether the kernel has taken all that was written; for no more than `SMALL` octets.
 

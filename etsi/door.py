@@ -10,18 +10,16 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.base import Meter
 from etsi.call import Call
-from etsi.connection import HEADERS, SMALL, Connection
+from etsi.connection import SMALL, Connection
 from etsi.identity import Caller, Gate
 from etsi.limits import Seats
 from etsi.options import Options
 from etsi.reply import Problem, Reply, quoted
+from etsi.response import SENT, SENT_LAST, Plain, response
 
 Api = Callable[[Call], Awaitable[Reply]]
 
-_LAST = frozenset(
-    ("not_authenticated", "draining", "too_many_connections", "too_large", "encoding", "slow")
-)
-"""After these the connection is closed: its caller is unwelcome, or its body unread."""
+_OK = 200
 
 
 class Door:
@@ -37,7 +35,7 @@ class Door:
         self.seats = Seats(options.max_in_flight, options.max_in_flight_per_sae)
         self._api, self._log, self._meter, self._life = api, log, meter, life
         self._body_s, self._write_s = options.body_timeout_s, options.write_timeout_s
-        self._count = 0
+        self._count, self._plain = 0, Plain()
         self._drained: Callable[[], None] | None = None
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -103,28 +101,26 @@ class Door:
     async def _send(
         self, call: Call, connection: Connection, reply: Reply, began: float
     ) -> web.StreamResponse:
-        response = _response(reply)
-        settle, written = reply.settle, False
+        request, written = call.request, False
+        made = SENT if request.keep_alive else SENT_LAST
         try:
-            if len(reply.body) <= SMALL:  # it cannot wait: nothing older is left in the buffers
-                await response.prepare(call.request)
-                await response.write_eof()
-                if not connection.taken():
-                    async with asyncio.timeout(self._write_s):
-                        await connection.flushed()
-            else:
+            if reply.status == _OK:
+                connection.send(self._plain.octets(reply, request))
+            else:  # an error text is short: it cannot wait, for nothing older is in the buffers
+                made = response(reply)
+                await made.prepare(request)
+                await made.write_eof()
+            if len(reply.body) > SMALL or not connection.taken():
                 async with asyncio.timeout(self._write_s):
-                    await response.prepare(call.request)
-                    await response.write_eof()
                     await connection.flushed()
             written = True
         except (ConnectionError, TimeoutError):
             connection.abort()
         finally:  # a cancelled handler has not written either
-            if settle:
-                settle(written)
+            if reply.settle:
+                reply.settle(written)
             self._note(call, reply, written, time.perf_counter() - began)
-        return response
+        return made
 
     def _note(self, call: Call, reply: Reply, written: bool, seconds: float) -> None:
         status, route = str(reply.status), call.route
@@ -133,7 +129,7 @@ class Door:
         meter.add("protokms_http_seconds", seconds, route=route)
         if not written:
             meter.add("protokms_http_refused", reason="not_written")
-        if call.keys and reply.status == 200:  # noqa: PLR2004
+        if call.keys and reply.status == _OK:
             meter.add("protokms_http_keys", call.keys, route=route)
         self._log.info(
             "request",
@@ -152,17 +148,6 @@ class Door:
         if self._drained and not self.seats.total:
             done, self._drained = self._drained, _nothing
             done()
-
-
-def _response(reply: Reply) -> web.Response:
-    response = web.Response(status=reply.status, body=reply.body, headers=HEADERS)
-    if reply.retry_after:
-        response.headers["Retry-After"] = str(reply.retry_after)
-    if reply.allow:
-        response.headers["Allow"] = reply.allow
-    if reply.code in _LAST:
-        response.force_close()
-    return response
 
 
 def _nothing() -> None:

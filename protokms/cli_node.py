@@ -7,6 +7,7 @@ found something, 2 misused, 70 it must not go on (the service manager starts it 
 import argparse
 import contextlib
 import ctypes
+import gc
 import os
 import resource
 import signal
@@ -88,6 +89,7 @@ def _serve(config: NodeConfig, process: str) -> int:
     except NodeFailed as why:
         log.error("node_failed", why=str(why))
         return 1
+    gc.freeze()  # what is there now stays; collections need not look at it
     _notify("READY=1")
     while signal.sigwait(_SIGNALS) == signal.SIGHUP:
         node.reload()

@@ -1,18 +1,16 @@
 """One node, or one process of it: what it is made of, how it starts, drains, reloads and stops."""
 
 import contextlib
-import gc
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 
 import structlog
 
 from actors.protocol import peers
-from actors.protocol.common import Drain, Failed, Ping
+from actors.protocol.common import Drain, Failed, Ping, Refused
 from actors.protocol.doors import ANSWERS, DOORS
 from actors.store import StoreFile
 from actors.store_errors import StoreError
@@ -20,22 +18,17 @@ from actors.system import ThreadSystem
 from actors.writer import Writer
 from protokms import config as configs
 from protokms import directory as directories
-from protokms import ports
+from protokms import ports, wiring
 from protokms.cli import version
-from protokms.endpoint import TcpEndpoint
-from protokms.keyfiles import BadFile, read_key
+from protokms.keyfiles import BadFile
 from protokms.meter import MemoryMeter
 from protokms.observe import Observer
 from protokms.sections import CORE, NodeConfig
 from protokms.tables import ConfigError
 from protokms.tree import FRONT, Tree
-from transport import curve
-from transport.codec import Sealer
 from transport.envelope import Address, Envelope
 from transport.message import Message
-from transport.outbox import Peer
-from transport.post import Post, PostError, PostOptions
-from transport.sealing import ProcessSealer
+from transport.post import Post, PostError
 from transport.session import Doorman, Doors, Refusals
 
 _START_S = 10.0
@@ -66,7 +59,6 @@ class Node:
         self._up: frozenset[str] = frozenset()
         self._quarantined: dict[str, str] = {}
         self._full = False
-        self._lock = threading.Lock()
         self._cleanup = contextlib.ExitStack()
         self._tree = Tree(config, version(), quarantine=self._quarantine, end=self._end)
 
@@ -83,7 +75,6 @@ class Node:
         except BaseException:
             self._cleanup.close()
             raise
-        gc.freeze()
         self.log.info("node_started", seconds=round(time.monotonic() - begun, 3))
 
     def stop(self) -> None:
@@ -94,25 +85,25 @@ class Node:
         self.log.info("node_stopped")
 
     def reload(self) -> None:
-        """Read configuration, certificates, deny list and directory again.
+        """Read certificates, deny list and directory again.
 
-        What is wrong with them is logged, and the old ones stay in use.
+        What is wrong with them is logged, and the old ones stay in use. All else in the
+        configuration is for the next start.
         """
         try:
             config = configs.load(self.config.path)
             directory = directories.read(config.directory.file, config.directory.ca)
-        except (ConfigError, BadFile) as why:
+            if self.process == CORE:
+                self._insist("peer_manager", directory)
+                self._post.set_peers(wiring.others(self.config, self.process, directory))
+            if config.etsi014 and FRONT in self.system.names():
+                from etsi.frontend import Reload  # noqa: PLC0415 -- only where HTTP is served
+
+                self._insist(FRONT, Reload(deny=tuple(config.etsi014.deny)))
+        except (ConfigError, BadFile, Refused) as why:
             self.meter.add("protokms_reloads", result="refused")
             self.log.error("reload_refused", why=str(why))
             return
-        if self.process == CORE:
-            answer = self.ask("peer_manager", directory, _ASK_S).result()
-            if isinstance(answer, Failed):
-                self.meter.add("protokms_reloads", result="refused")
-                self.log.error("reload_refused", why=answer.why)
-                return
-            self._post.set_peers(self._peers(directory))
-        self._reload_front(config)
         self.meter.add("protokms_reloads", result="done")
         self.log.info("reloaded", serial=directory.serial)
 
@@ -149,22 +140,24 @@ class Node:
         directory = directories.read(config.directory.file, config.directory.ca)
         self._check_ports()
         durable = self._open_store() if self.process == CORE else None
-        self._post, doorman = self._make_post(), self._make_doorman()
+        sealers = wiring.sealers(config, self.process)
+        doors, refusals = Doors(DOORS, ANSWERS), Refusals(self.meter)
+        self._post = self._make_post()
         self.system = ThreadSystem(
             self.name,
             self.meter,
             process=self.process,
             placement=self._tree.placed,
             post=self._post.post,
-            admit=doorman.admit,
-            sealers=self._sealers(),
+            admit=Doorman(self.name, doors, sealers, refusals).admit,
+            sealers=sealers,
             durable=durable,
         )
         clean.callback(self.system.shutdown)
         root = self._tree.root(self.process, directory, lambda: self._up)
         self.system.spawn(root.name, root.kind, *root.args)
         self._settle()
-        self._post.set_peers(self._peers(directory))
+        self._post.set_peers(wiring.others(self.config, self.process, directory))
         self._post.start()  # now that there is somebody to hear what peers say
         clean.callback(self._post.stop)
         if self.process == CORE:
@@ -203,55 +196,21 @@ class Node:
             erase_s=self.config.store.erase_s,
         )
         writer.start()
-        self._cleanup.callback(writer.stop)  # it closes the store
+        self._cleanup.callback(self._close, writer)
         return writer
 
+    def _close(self, writer: Writer) -> None:
+        if not writer.stop():
+            self.log.error("store_not_closed", why="the disk is full, or slow", alarm=True)
+
     def _make_post(self) -> Post:
-        bind, key = self._inbox()
         return Post(
-            PostOptions(
-                node=self.name,
-                process=self.process,
-                bind=str(bind),
-                key=curve.load(key),
-                heartbeat_s=self.config.transport.heartbeat_s,
-            ),
+            wiring.inbox(self.config, self.process),
             receive=self._receive,
             news=self._news,
             meter=self.meter,
             fatal=self._fatal,
         )
-
-    def _make_doorman(self) -> Doorman:
-        doors = Doors(DOORS, ANSWERS)
-        return Doorman(self.name, doors, self._sealers(), Refusals(self.meter))
-
-    def _sealers(self) -> dict[str, Sealer]:
-        key = read_key(self.config.transport.process_key)
-        others = {CORE, *(one.name for one in self.config.processes)} - {self.process}
-        return {other: ProcessSealer(key, self.process, other) for other in sorted(others)}
-
-    def _inbox(self) -> tuple[TcpEndpoint, Path]:
-        """Return the address of this process, and the file of its CURVE key."""
-        transport = self.config.transport
-        if self.process == CORE:
-            return transport.bind, transport.curve
-        one = next(one for one in self.config.processes if one.name == self.process)
-        return one.bind, one.curve
-
-    def _peers(self, directory: peers.Directory) -> list[Peer]:
-        """Return whom the post knows: core speaks to other KMSs, each process to its siblings."""
-        config = self.config
-        siblings = [
-            Peer(self.name, one.name, str(one.bind), curve.load(one.curve).public)
-            for one in config.processes
-            if one.name != self.process
-        ]
-        if self.process != CORE:
-            own = curve.load(config.transport.curve).public
-            return [Peer(self.name, CORE, str(config.transport.bind), own), *siblings]
-        others = [kms for kms in directory.kmss if kms.name != self.name]
-        return [Peer(kms.name, CORE, kms.address, kms.curve) for kms in others] + siblings
 
     def _settle(self) -> None:
         """Wait until every actor is past its `started()`."""
@@ -272,14 +231,10 @@ class Node:
             for answer in [self.ask(name, Drain(), _DRAIN_S) for name in names]:
                 answer.result()
 
-    def _reload_front(self, config: NodeConfig) -> None:
-        if config.etsi014 is None or FRONT not in self.system.names():
-            return
-        from etsi.frontend import Reload  # noqa: PLC0415 -- only where HTTP is served
-
-        answer = self.ask(FRONT, Reload(deny=tuple(config.etsi014.deny)), _ASK_S).result()
+    def _insist(self, name: str, body: Message) -> None:
+        answer = self.ask(name, body, _ASK_S).result()
         if isinstance(answer, Failed):
-            self.log.error("reload_refused", why=answer.why)
+            raise Refused(answer.code, answer.why)
 
     # What happens meanwhile, on other threads
 
@@ -298,8 +253,7 @@ class Node:
         if process or node == self.name:
             self.log.info("process_up" if up else "process_down", other=name)
             return
-        with self._lock:
-            self._up = self._up | {node} if up else self._up - {node}
+        self._up = self._up | {node} if up else self._up - {node}
         to = Address("peer_manager", self.name)
         body = peers.PeerUp(peer=node) if up else peers.PeerDown(peer=node)
         self.system.send(Envelope(Address("post", self.name), to, body))

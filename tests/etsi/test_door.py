@@ -485,10 +485,46 @@ def test_connect_is_refused(site: Site) -> None:
     assert site.send(b"CONNECT kms-1:443 HTTP/1.1\r\nHost: kms-1\r\n\r\n").status in (404, 405)
 
 
-def test_http_1_0_is_served(site: Site) -> None:
-    answer = site.send(f"GET {ENC} HTTP/1.0\r\n\r\n".encode())
+@pytest.mark.parametrize(
+    ("version", "asks", "says"),
+    [
+        ("1.1", "keep-alive", None),
+        ("1.1", "close", "close"),
+        ("1.0", "keep-alive", "keep-alive"),
+        ("1.0", "close", "close"),
+    ],
+)
+@pytest.mark.parametrize("path", [ENC, "/nothing"])
+def test_a_connection_stays_or_ends_as_the_client_asks(
+    site: Site, version: str, asks: str, says: str | None, path: str
+) -> None:
+    octets = f"GET {path} HTTP/{version}\r\nHost: k\r\nConnection: {asks}\r\n\r\n".encode()
 
-    assert answer.status == 200
+    async def story() -> tuple[Answer, Answer | None]:
+        reader, writer = await site.connect()
+        writer.write(octets)
+        first, second = await read(reader), None
+        if asks == "close":
+            assert await ended(reader) == b""
+        else:
+            writer.write(octets)
+            second = await read(reader)
+        writer.close()
+        return first, second
+
+    first, second = site.run(story())
+
+    assert first.status == (200 if path == ENC else 404)
+    assert first.headers.get("Connection") in (says, None)
+    assert asks == "close" or second.status == first.status
+
+
+def test_every_answer_has_a_date_and_hides_which_software_runs(site: Site) -> None:
+    for path in (ENC, "/nothing"):
+        headers = site.get(path).headers
+
+        assert headers["Date"].endswith(" GMT")
+        assert headers["Server"] == "protokms"
 
 
 def test_a_crash_in_a_handler_is_told_as_our_own_fault(site: Site) -> None:

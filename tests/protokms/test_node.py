@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,12 +15,13 @@ from typing import Any
 import pytest
 
 from actors.protocol import peers
-from actors.protocol.common import Failed
+from actors.protocol.common import Failed, Health, Healthy
 from actors.store import StoreFile
 from protokms import config, demo, directory, lab, topology
 from protokms.keyfiles import read_key
 from protokms.node import Node, NodeFailed
 from protokms.sae import SaeClient, SaeError
+from transport import curve
 from transport.message import Message, Secret
 
 pytestmark = pytest.mark.slow
@@ -45,7 +47,7 @@ def start(home: Path, deaths: list[str]) -> Iterator[Start]:
         def begin(name: str) -> Node:
             node = Node(config.load(home / name / "node.toml"), deaths.append)
             node.start()
-            stack.callback(node.stop)
+            stack.callback(node.stop)  # harmless when the test has stopped it
             return node
 
         yield begin
@@ -75,6 +77,12 @@ def eventually(true: Callable[[], bool], seconds: float = 10.0) -> None:
 
 def ask(node: Node, name: str, body: Message) -> Message:
     return node.ask(name, body, 5.0).result()
+
+
+def facts(node: Node, name: str) -> tuple[tuple[str, str], ...]:
+    """Return the facts of an actor, none while it is not ready."""
+    answer = ask(node, name, Health())
+    return answer.facts if isinstance(answer, Healthy) and answer.ready else ()
 
 
 def edit(file: Path, old: str, new: str) -> None:
@@ -259,6 +267,48 @@ def test_a_reload_with_a_larger_serial_reaches_front_end_and_transport(
         with pytest.raises(SaeError, match="sae-2"):
             near.status("sae-2")
     assert node.meter.value("protokms_directory_serial") == 2
+
+
+def test_a_key_that_leaves_the_directory_is_turned_out_at_once(start: Start, home: Path) -> None:
+    node = start("kms-1")
+    start("kms-2")
+    eventually(lambda: node.meter.value("protokms_peer_up", peer="kms-2") == 1)
+    known = directory.read(home / "directory.json", home / "ca/signing.pub")
+    other = replace(known.kmss[1], curve=curve.CurveKey.draw().public)
+    sign(home, peers.Directory(serial=2, kmss=(known.kmss[0], other)))
+
+    node.reload()
+
+    eventually(lambda: node.meter.value("protokms_peer_up", peer="kms-2") == 0)
+    refused = {"reason": "unknown_key", "peer": "stranger"}
+    eventually(lambda: node.meter.value("protokms_frames_refused", **refused) > 0)
+
+
+def test_a_request_that_is_open_when_the_drain_begins_gets_its_answer(
+    start: Start, home: Path
+) -> None:
+    node = start("kms-1")
+    start("kms-2")
+    with sae(home, "sae-1") as near:
+        demo.await_stock(near, "sae-2", 1)
+    tls = ssl.create_default_context(cafile=home / "ca/ca.crt")
+    tls.load_cert_chain(home / "saes/sae-1.crt", home / "saes/sae-1.key")
+    assert node.config.etsi014
+    place = node.config.etsi014.bind.host, node.config.etsi014.bind.port
+    stopping = threading.Thread(target=node.stop)
+
+    with tls.wrap_socket(socket.create_connection(place), server_hostname=place[0]) as line:
+        line.sendall(b"POST /api/v1/keys/sae-2/enc_keys HTTP/1.1\r\nHost: x\r\n")
+        line.sendall(b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n")
+        eventually(lambda: ("requests", "1") in facts(node, "etsi014"))
+        stopping.start()
+        eventually(lambda: not facts(node, "etsi014"))  # it is draining
+        line.sendall(b"{}")
+        answer = line.recv(4096)
+    stopping.join()
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"key_ID" in answer
 
 
 def test_a_reload_takes_the_new_deny_list(start: Start, home: Path) -> None:

@@ -51,6 +51,15 @@ def test_a_reset_destroys_one_store_and_leaves_the_others(home: Path) -> None:
     assert not (home / "store.db-wal").exists() or not (home / "store.db-wal").stat().st_size
 
 
+def test_a_reset_whose_rows_stay_in_the_log_is_no_success(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StoreFile, "checkpoint", lambda _: False)
+
+    with pytest.raises(UpkeepFailed, match="the log still holds them"):
+        reset_store(home / "node.toml", "kms-2")
+
+
 def test_a_reset_of_what_is_not_there_names_what_is(home: Path) -> None:
     with pytest.raises(UpkeepFailed, match="there are stores of kms-1, kms-2"):
         reset_store(home / "node.toml", "kms-7")

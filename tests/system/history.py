@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 from actors.protocol import blocks, grants, keys
 from actors.protocol.keys import KeyName
+from tests.system.pair import SAES
 from transport.message import Message
 
+HOMES = dict(SAES)
 UNIT = 8
 TAG_KEY = 32
 SLACK_S = 10.0
@@ -148,15 +150,10 @@ class History:
             if (here or told.mode == "local") and not durable:
                 told.excused = True
         self.void_held.clear()
-        self.written = {it for it in self.written if self.slave_node(it[0].grant) != node}
+        self.written = {(name, sae) for name, sae in self.written if HOMES[sae] != node}
 
     def epoch_changed(self) -> None:
         """Local grants that the slaves' side had not heard of go with the epoch."""
         for told in self.given.values():
             if told.mode == "local":
                 told.excused = True
-
-    def slave_node(self, id_: bytes) -> str:
-        """Return the node where a grant is held."""
-        told = self.given.get(id_)
-        return told.slave_node if told else ""

@@ -1,0 +1,533 @@
+"""R9, R10 and R12: grants, their ids, their time."""
+
+import uuid
+from collections.abc import Callable
+
+import pytest
+
+from actors import key_store
+from actors.protocol import blocks, grants, keys
+from actors.protocol.common import Failed
+from tests.system.ledger_check import check_counters, check_rest
+from tests.system.pair import Pair
+from transport.message import Message
+
+ONE_KEY = keys.GetKey(master="alice", slaves=("bob",), number=1, size=32)
+
+
+def ready(**options: object) -> Pair:
+    pair = Pair(**options)  # type: ignore[arg-type]
+    pair.fill()
+    pair.fill(sender="b")
+    pair.wire.clear()
+    return pair
+
+
+def rest(pair: Pair) -> None:
+    pair.lost.clear()
+    pair.cluster.advance(10.0)
+    check_rest(pair.store("a"), pair.store("b"))
+    for node in ("a", "b"):
+        check_counters(pair.store(node))
+
+
+def code(answer: Message) -> str:
+    assert isinstance(answer, Failed), answer
+    return answer.code
+
+
+# R9: confirmed
+
+
+def test_r9_a_master_is_answered_when_the_peer_holds_the_keys_durably() -> None:
+    pair = ready()
+    front = pair.cluster.probe("front@a")
+    pair.cluster.crash_at_commit("b", before=True)
+
+    front.question(pair.at("a"), ONE_KEY)
+    pair.cluster.advance(1.0)
+    early = list(front.received)
+    pair.cluster.restart("b")
+    pair.cluster.advance(4.0)
+
+    assert not early
+    assert len(front.received) == 1
+    rest(pair)
+
+
+def test_r9_keys_are_equal_at_both_ends_and_for_every_slave() -> None:
+    pair = ready()
+
+    key = pair.key(3, 24, slaves=("bob", "bert"))
+
+    for slave in ("bob", "bert"):
+        assert pair.fetch(key.grant, 0, 1, 2, slave=slave)[0] == key.octets.reveal()
+    rest(pair)
+
+
+def test_r9_a_grant_given_up_is_void_before_the_peer_hears_of_it() -> None:
+    pair = ready()
+    pair.lost = {grants.GrantsHeld}
+    front = pair.cluster.probe("front@a")
+    front.question(pair.at("a"), ONE_KEY)
+    pair.cluster.advance(2.0)
+    pair.cluster.fill_disk("a")
+    pair.cluster.advance(3.0)
+
+    early = pair.said(grants.GrantsVoid), list(front.received)
+    pair.cluster.free_disk("a")
+    pair.cluster.advance(1.0)
+
+    assert early == ([], [])
+    assert pair.said(grants.GrantsVoid)
+    assert [type(body) for body in front.received] == [Failed]
+    rest(pair)
+
+
+def test_r9_a_void_grant_is_never_answered_though_held_comes_late() -> None:
+    pair = ready()
+    pair.lost = {grants.GrantsHeld}
+    front = pair.cluster.probe("front@a")
+    front.question(pair.at("a"), ONE_KEY)
+    pair.cluster.advance(5.0)
+    pair.lost = set()
+
+    pair.say("a", pair.said(grants.GrantsHeld)[0])
+    pair.cluster.advance(3.0)
+
+    assert [type(body) for body in front.received] == [Failed]
+    grant = pair.said(grants.GrantsAnnounced)[0].grants[0].id
+    assert code(pair.dec(grant)) == "no_such_key"
+    rest(pair)
+
+
+def test_r9_a_void_beats_a_later_announcement_of_an_id_never_heard() -> None:
+    pair = ready()
+    pair.lost = {grants.GrantsAnnounced}
+    code(pair.enc())
+    pair.lost = {blocks.SegmentClosed}
+    pair.cluster.advance(2.0)
+
+    pair.say("b", pair.said(grants.GrantsAnnounced)[0])
+
+    assert not pair.store("b").vault.holdings
+    assert pair.said(grants.GrantsRefused)[0].refusals[0].code == "void"
+    rest(pair)
+
+
+def test_r9_a_void_is_repeated_until_acknowledged_across_restarts() -> None:
+    pair = ready()
+    pair.lost = {grants.GrantsHeld, grants.GrantsVoid}
+    code(pair.enc())
+    pair.cluster.restart("a")
+    pair.cluster.advance(3.0)
+    held = len(pair.store("b").vault.holdings)
+    pair.lost = set()
+
+    pair.cluster.advance(3.0)
+
+    assert held == 1
+    assert not pair.store("b").vault.holdings
+    rest(pair)
+
+
+def test_r9_a_confirmed_grant_answered_before_a_crash_of_its_issuer_stays_fetchable() -> None:
+    pair = ready()
+    key = pair.key()
+
+    pair.cluster.restart("a")
+    pair.cluster.advance(30.0)
+
+    assert pair.fetch(key.grant)[0] == key.octets.reveal()
+
+
+def test_r9_the_ids_of_finished_grants_are_known_while_a_repeat_can_come() -> None:
+    pair = ready()
+    key = pair.key()
+    late = pair.said(grants.GrantsAnnounced)[0]
+    pair.deliver(key.grant)
+    pair.cluster.restart("b")
+    pair.cluster.advance(2.0)
+
+    again = grants.GrantsAnnounced(
+        head=pair.store("a").standing.head(), grants=late.grants
+    )
+    pair.say("b", again)
+
+    assert not pair.store("b").vault.holdings
+    assert pair.alarms() == 0
+    assert code(pair.dec(key.grant)) == "no_such_key"
+    rest(pair)
+
+
+def test_r9_a_grant_that_comes_after_its_segment_was_closed_is_refused() -> None:
+    pair = ready()
+    key = pair.key()
+    late = pair.said(grants.GrantsAnnounced)[0]
+    pair.deliver(key.grant)
+    pair.cluster.restart("a")
+    pair.cluster.advance(5.0)
+
+    again = grants.GrantsAnnounced(
+        head=pair.store("a").standing.head(), grants=late.grants
+    )
+    pair.say("b", again)
+
+    assert not pair.store("b").vault.holdings
+    assert not pair.store("b").vault.tombs
+    assert pair.said(grants.GrantsRefused)[-1].refusals[0].code == "no_such_segment"
+
+
+def test_r9_a_segment_lives_until_the_fate_of_its_grants_is_known() -> None:
+    pair = ready()
+    pair.lost = {grants.GrantsVoidHeld, grants.GrantsHeld}
+    code(pair.enc())
+    stream = pair.store("a").stream
+    for segment in list(stream._ready.values()):
+        stream.burn(segment)
+
+    pair.cluster.advance(5.0)
+
+    assert any(segment.grants for segment in stream.segments.values())
+    rest(pair)
+    assert not any(segment.grants for segment in stream.segments.values())
+
+
+# R9: local
+
+
+def test_r9_local_a_master_is_answered_after_its_own_commit() -> None:
+    pair = ready(mode="local")
+    pair.lost = {grants.GrantsHeld}
+
+    key = pair.key()
+
+    assert pair.rows("a", "unheard")
+    assert pair.fetch(key.grant)[0] == key.octets.reveal()
+    rest(pair)
+    assert not pair.rows("a", "unheard")
+
+
+def test_r9_local_the_announcement_is_repeated_until_acknowledged_across_a_restart() -> None:
+    pair = ready(mode="local")
+    pair.lost = {grants.GrantsAnnounced}
+    key = pair.key()
+    pair.cluster.advance(3.0)
+    pair.cluster.restart("a")
+    pair.cluster.advance(3.0)
+    pair.lost = set()
+
+    pair.cluster.advance(3.0)
+
+    assert pair.fetch(key.grant)[0] == key.octets.reveal()
+    rest(pair)
+
+
+def test_r9_local_the_slaves_side_asks_the_owner_before_it_says_no() -> None:
+    pair = ready(mode="local")
+    pair.lost = {grants.GrantsAnnounced}
+    one, two = pair.key(), pair.key()
+    pair.lost = set()
+    names = (keys.KeyName(one.grant, 0), keys.KeyName(two.grant, 0))
+    ask = keys.GetKeyWithIds(master="alice", slave="bob", names=names)
+
+    answer = pair.cluster.ask(pair.at("b"), ask, 0.2)
+
+    assert isinstance(answer, keys.KeysWithIds)
+    assert answer.octets == (one.octets, two.octets)
+
+
+def test_r9_local_the_slaves_side_says_no_within_a_second() -> None:
+    pair = ready(mode="local")
+    unknown = code(pair.dec(b"never given.", wait=0.2))
+    pair.lost = {grants.GrantQuery}
+
+    lost = code(pair.dec(b"never given.", wait=1.1))
+
+    assert (unknown, lost) == ("no_such_key", "no_such_key")
+    rest(pair)
+
+
+def test_r9_local_an_announcement_is_never_refused_for_limits() -> None:
+    pair = ready(mode="local", max_undelivered_bits_pair=8 * 64)
+    pair.lost = {grants.GrantsHeld}
+    made = [pair.key(), pair.key()]
+    pair.lost = set()
+    store = pair.store("b")
+    store.options = pair.made("b")
+
+    pair.cluster.advance(3.0)
+
+    assert not pair.said(grants.GrantsRefused)
+    for key in made:
+        assert pair.fetch(key.grant)[0] == key.octets.reveal()
+
+
+def test_r9_local_the_owner_checks_the_limit_before_it_answers() -> None:
+    pair = ready(mode="local", max_undelivered_bits_pair=8 * 64)
+    pair.key(2)
+    pair.cluster.advance(0.1)
+
+    assert code(pair.enc()) == "too_many_undelivered"
+
+
+@pytest.mark.parametrize("mode", ["confirmed", "local"])
+def test_r9_a_peer_that_does_not_know_its_saes_yet_lets_the_grant_wait(mode: str) -> None:
+    pair = ready(mode=mode)
+    homes, pair.store("b")._homes = pair.store("b")._homes, {}
+    front = pair.cluster.probe("front@a")
+    front.question(pair.at("a"), ONE_KEY)
+    pair.cluster.advance(1.0)
+    pair.store("b")._homes = homes
+    pair.cluster.advance(2.0)
+
+    key = front.received[0]
+
+    assert isinstance(key, keys.Keys)
+    assert pair.fetch(key.grant)[0] == key.octets.reveal()
+    assert not pair.said(grants.GrantsRefused)
+
+
+# R9: spend nothing
+
+
+def test_r9_nothing_is_spent_while_the_peer_is_down() -> None:
+    pair = ready()
+    pair.cluster.cut("a", "b")
+    pair.cluster.advance(5.0)
+    stock = pair.store("a").stream.stock
+
+    assert code(pair.enc()) == "peer_down"
+    assert pair.store("a").stream.stock == stock
+
+
+def test_r9_nothing_is_spent_while_too_many_grants_are_unacknowledged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(key_store, "UNACKED_MAX", 2)
+    pair = ready(mode="local")
+    pair.lost = {grants.GrantsAnnounced}
+    pair.key()
+    pair.key()
+    stock = pair.store("a").stream.stock
+
+    assert code(pair.enc()) == "busy"
+    assert pair.store("a").stream.stock == stock
+    rest(pair)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"slaves": ()}, "malformed"),
+        ({"slaves": ("bob", "bob")}, "malformed"),
+        ({"slaves": ("bob", "alice")}, "not_allowed"),
+        ({"slaves": ("mallory",)}, "not_allowed"),
+        ({"master": "bob"}, "not_allowed"),
+        ({"master": "mallory"}, "not_allowed"),
+        ({"number": 0}, "malformed"),
+        ({"number": -1}, "malformed"),
+        ({"number": 1 << 40}, "malformed"),
+        ({"size": 0}, "malformed"),
+        ({"size": 1 << 17}, "malformed"),
+        ({"size": 50_000}, "no_keys"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["confirmed", "local"])
+def test_r9_what_cannot_be_granted_is_refused_and_spends_nothing(
+    mode: str, change: dict[str, object], why: str
+) -> None:
+    pair = ready(mode=mode)
+    stock = pair.store("a").stream.stock
+    fields = {"master": "alice", "slaves": ("bob",), "number": 1, "size": 32} | change
+    ask = keys.GetKey(**fields)  # type: ignore[arg-type]
+
+    answer = pair.cluster.ask(pair.at("a"), ask, 5.0)
+
+    assert code(answer) == why
+    assert pair.store("a").stream.stock == stock
+
+
+# P5
+
+
+@pytest.mark.parametrize(
+    ("master", "slaves"),
+    [("bob", ("bert",)), ("mallory", ("bob",)), ("alice", ("carol",)), ("alice", ("mallory",))],
+)
+def test_p5_a_peer_speaks_only_for_saes_that_are_bound_to_it(
+    master: str, slaves: tuple[str, ...]
+) -> None:
+    pair = ready()
+    pair.key()
+    true = pair.said(grants.GrantsAnnounced)[0].grants[0]
+    piece = grants.Piece(true.pieces[0].holder, true.pieces[0].batch, 100, 32)
+    lie = grants.Grant(b"another id..", (piece,), 32, 1, master, slaves, "confirmed", 60.0)
+
+    pair.say("b", grants.GrantsAnnounced(head=pair.store("a").standing.head(), grants=(lie,)))
+
+    assert pair.said(grants.GrantsRefused)[0].refusals[0].code == "not_allowed"
+    assert len(pair.store("b").vault.holdings) == 1
+
+
+def test_p5_only_an_sae_named_for_a_key_gets_it_and_only_as_its_masters() -> None:
+    pair = ready()
+    key = pair.key()
+
+    assert code(pair.dec(key.grant, slave="bert")) == "not_named"
+    assert code(pair.dec(key.grant, slave="alice")) == "not_named"
+    assert code(pair.dec(key.grant, master="carol")) == "no_such_key"
+    assert code(pair.dec(key.grant, 1)) == "no_such_key"
+    assert pair.fetch(key.grant)[0] == key.octets.reveal()
+
+
+def test_p5_keys_are_handed_out_all_or_none() -> None:
+    pair = ready()
+    key = pair.key(3)
+    pair.deliver(key.grant, 1)
+
+    assert code(pair.dec(key.grant, 0, 1)) == "no_such_key"
+    assert code(pair.dec(key.grant, 0, 0)) == "duplicate"
+    assert pair.fetch(key.grant, 0, 2)[0] == key.octets.reveal()[:32] + key.octets.reveal()[64:]
+
+
+# P9
+
+
+def test_p9_the_status_is_what_can_be_handed_out() -> None:
+    pair = ready()
+    ask = keys.GetStatus(master="alice", slave="bob", size=32)
+
+    def stored() -> int:
+        stock = pair.cluster.ask(pair.at("a"), ask)
+        assert isinstance(stock, keys.Stock)
+        return stock.stored
+
+    before = stored()
+    pair.key(10)
+    after = stored()
+    taken = 0
+    while isinstance(pair.enc(), keys.Keys):
+        taken += 1
+    pair.cluster.cut("a", "b")
+    pair.cluster.advance(5.0)
+
+    assert after == before - 10 == taken
+    assert stored() == 0
+
+
+# R10
+
+
+def test_r10_a_key_id_is_the_grant_and_the_index_laid_out_as_a_uuid() -> None:
+    grant = bytes(range(1, 13))
+
+    text = keys.key_id(grant, 0x01020304)
+
+    assert uuid.UUID(text).bytes == grant + b"\x01\x02\x03\x04"
+    assert keys.parse_key_id(text.upper()) == keys.KeyName(grant, 0x01020304)
+
+
+def test_r10_an_id_is_random_and_holds_no_key_bits() -> None:
+    pair = ready()
+
+    made = [pair.key(2) for _ in range(5)]
+
+    assert len({key.grant for key in made}) == 5
+    assert {len(key.grant) for key in made} == {12}
+    assert not any(key.grant[:4] in key.octets.reveal() for key in made)
+
+
+def test_r10_a_grant_is_one_row_however_many_keys_it_has() -> None:
+    pair = ready()
+
+    key = pair.key(100)
+    pair.deliver(key.grant, *range(50))
+
+    assert len(pair.rows("b", "grant")) == 1
+    assert not pair.rows("a", "grant")
+
+
+# R12
+
+
+def test_r12_a_grant_expires_at_the_slaves_side_after_its_time() -> None:
+    pair = ready(ttl_s=60.0)
+    key = pair.key()
+    pair.cluster.advance(55.0)
+    early = len(pair.store("b").vault.holdings)
+
+    pair.cluster.advance(10.0)
+
+    assert early == 1
+    assert code(pair.dec(key.grant)) == "no_such_key"
+    assert not pair.rows("b", "grant")
+    assert all(key.octets.reveal() not in secret for secret in pair.secrets("b"))
+    rest(pair)
+
+
+def test_r12_a_key_past_its_time_is_not_handed_out_even_before_the_next_tick() -> None:
+    pair = ready(ttl_s=60.0)
+    key = pair.key()
+    pair.cluster.advance(59.0)
+    store = pair.store("b")
+    holding = store.vault.holdings[key.grant]
+    holding.deadline = store.clock.now
+
+    assert code(pair.dec(key.grant, wait=0.0)) == "no_such_key"
+
+
+def restart(pair: Pair) -> None:
+    pair.cluster.restart("b")
+
+
+def reboot(pair: Pair) -> None:
+    pair.cluster.restart("b", reboot=True)
+
+
+@pytest.mark.parametrize(("start", "left"), [(restart, 20.0), (reboot, 60.0)])
+def test_r12_a_deadline_outlives_a_restart_and_begins_anew_with_a_boot(
+    start: Callable[[Pair], None], left: float
+) -> None:
+    pair = ready(ttl_s=60.0)
+    key = pair.key()
+    pair.cluster.advance(40.0)
+
+    start(pair)
+    pair.cluster.advance(left - 3.0)
+    early = pair.store("b").vault.holdings.keys()
+    alive = key.grant in early
+    pair.cluster.advance(6.0)
+
+    assert alive
+    assert key.grant not in pair.store("b").vault.holdings
+
+
+def test_r12_a_local_grant_is_announced_with_what_is_left_of_its_time_even_nothing() -> None:
+    pair = ready(ttl_s=30.0, mode="local")
+    pair.lost = {grants.GrantsAnnounced}
+    pair.key()
+    pair.cluster.advance(20.0)
+    some = pair.said(grants.GrantsAnnounced)[-1].grants[0].remaining
+    pair.cluster.advance(20.0)
+
+    none = pair.said(grants.GrantsAnnounced)[-1].grants[0].remaining
+
+    assert 9.0 <= some <= 11.0
+    assert none == 0.0
+    rest(pair)
+    assert not pair.store("b").vault.holdings
+
+
+@pytest.mark.parametrize("limit", ["max_undelivered_bits_pair", "max_undelivered_bits_sae"])
+def test_r12_more_undelivered_bits_than_allowed_are_refused(limit: str) -> None:
+    options = {limit: 3 * 256}
+    pair = ready(**options)
+    key = pair.key(3)
+
+    refused = code(pair.enc())
+    pair.deliver(key.grant, 0)
+
+    assert refused == "too_many_undelivered"
+    pair.key()
+    rest(pair)
