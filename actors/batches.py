@@ -4,6 +4,7 @@ No actor, no clock of its own, no I/O. The receiver of datagrams forms batches a
 the sender of the datagrams decides. Sizes are octets, not bits.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -48,7 +49,7 @@ class Batches:
         self.held: dict[int, Held] = {}
         self.decided: dict[int, Decision] = {}
         self._emitted: dict[int, tuple[bytes, float]] = {}
-        self._arrived: dict[int, bytes] = {}
+        self._arrived: dict[int, tuple[bytes, float]] = {}
         self._settled: dict[int, None] = {}
         self._taken: dict[int, None] = {}
         self._next = 0
@@ -97,21 +98,30 @@ class Batches:
             old.append(seq)
         return sum(len(self._forget(seq) or b"") for seq in old)
 
-    def arrive(self, seqs: Iterable[int], payloads: Iterable[bytes], limit: int) -> None:
+    def arrive(
+        self, seqs: Iterable[int], payloads: Iterable[bytes], now: float, limit: int
+    ) -> None:
         """Take datagrams in; past the limit they are dropped, and die at their sender."""
         for seq, octets in zip(seqs, payloads, strict=True):
             fits = 0 < len(octets) <= DATAGRAM_MAX and self.arrived + len(octets) <= limit
             if fits and seq not in self._taken:
                 self._taken[seq] = None  # for ever: a tag key must not be octets of an older batch
-                self._arrived[seq] = octets
+                self._arrived[seq] = octets, now
                 self.arrived += len(octets)
         while len(self._taken) > DATAGRAMS_MAX:
             del self._taken[next(iter(self._taken))]
 
-    def forget_arrived(self) -> None:
-        """A Resume makes a new datagram epoch: what lies in no batch is dropped."""
-        self._arrived.clear()
-        self.arrived = 0
+    def forget_arrived(self, before: float = math.inf) -> None:
+        """Drop what lies in no batch: all at a Resume, else what its sender soon discards.
+
+        One datagram that the sender has discarded would cost the whole batch that names it.
+        """
+        old = []
+        for seq, (_, at) in self._arrived.items():
+            if at >= before:
+                break
+            old.append(seq)
+        self.arrived -= sum(len(self._arrived.pop(seq)[0]) for seq in old)
 
     # The holder (R2)
 
@@ -125,12 +135,12 @@ class Batches:
     def _form(self) -> int:
         seqs, total = [], 0
         for seq in sorted(self._arrived):
-            size = len(self._arrived[seq])
+            size = len(self._arrived[seq][0])
             if total + size > BATCH_MAX + tag.KEY_OCTETS:
                 break
             seqs.append(seq)
             total += size
-        parts = [self._arrived.pop(seq) for seq in seqs]
+        parts = [self._arrived.pop(seq)[0] for seq in seqs]
         self.arrived -= total
         octets, runs, lengths = b"".join(parts), _runs(seqs), tuple(len(part) for part in parts)
         number, self._next = self._next, self._next + 1

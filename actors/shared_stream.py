@@ -16,7 +16,8 @@ from transport.message import Message, local
 REPEAT_S = 1.0
 REPEATS_MAX = 64
 FORM_WAIT_S = 0.05
-EMITTED_S = 5.0
+EMITTED_S = 20.0
+ARRIVED_S = 10.0
 WINDOW = 2 << 20
 LEASE_AHEAD = 128 << 10
 IDLE_BURN_S = 600.0
@@ -186,7 +187,8 @@ class SharedStream(Keeper):
         if not self._of_this_epoch(news.epoch):
             return
         payloads = [payload.reveal() for payload in news.payloads]
-        self.batches.arrive(news.seqs, payloads, min(2 * WINDOW, max(0, self._room())))
+        limit = min(2 * WINDOW, max(0, self._room()))
+        self.batches.arrive(news.seqs, payloads, self.clock.now, limit)
         self.system.meter.add("protokms_datagrams_received", len(payloads), peer=self.store)
         self._form(BATCH_MAX)
         if self.batches.arrived and not self._forming:
@@ -403,6 +405,7 @@ class SharedStream(Keeper):
         if not self.standing.resumed:
             self._ask()
             return
+        self.batches.forget_arrived(now.now - ARRIVED_S)
         lost = self.batches.forget_emitted(now.now - EMITTED_S)
         if lost:
             self.system.meter.add("protokms_octets_lost", lost, peer=self.store)

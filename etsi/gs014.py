@@ -30,7 +30,7 @@ REFUSALS: dict[str, tuple[int, str, int]] = {
     "too_many_undelivered": (503, "too many keys of these SAEs wait to be fetched", 5),
     "timeout": (503, "no answer in time; ask again later", 1),
     "crashed": (503, "internal error; ask again later", 1),
-    "no_such_actor": (503, "no key material is shared with the KME of the other SAE", 5),
+    "undeliverable": (503, "no key material is shared with the KME of the other SAE", 5),
     "no_such_key": (400, NOT_FOUND, 0),
     "not_named": (401, "this SAE is not named for one or more of the keys", 0),
     "malformed": (400, "", 0),

@@ -18,6 +18,9 @@ from protokms.tables import Report
 
 _OCTET = 8
 
+REQUEST_BITS = 1 << 20
+"""Most key bits of one request: as many as a key store leases ahead."""
+
 
 def check(values: Mapping[str, Any], report: Report) -> None:
     """Check all rules between those sections that could be read."""
@@ -86,6 +89,12 @@ def _check_etsi(etsi: Etsi014, report: Report) -> None:
             "etsi014.key_size_bits",
             "is not between min_key_size_bits and max_key_size_bits",
             "make the three ascend",
+        )
+    if etsi.max_keys_per_request * etsi.max_key_size_bits > REQUEST_BITS:
+        report.add(
+            "etsi014.max_keys_per_request",
+            f"times max_key_size_bits is more than the {REQUEST_BITS:,} bits of a request",
+            "make one of the two smaller",
         )
     if etsi.max_in_flight_per_sae > etsi.max_in_flight:
         report.add("etsi014.max_in_flight_per_sae", "is more than max_in_flight", "make it smaller")

@@ -4,8 +4,8 @@ import random
 from typing import Any, TypeVar
 
 from actors.base import Row
-from actors.key_store import KeyStore
 from actors.keeper import StoreOptions
+from actors.key_store import KeyStore
 from actors.protocol import keys, links
 from actors.protocol.common import Failed
 from actors.protocol.peers import Located

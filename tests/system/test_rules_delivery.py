@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from actors import key_store
-from actors.key_store import QUERIES_MAX, KeyStore
 from actors.keeper import StoreOptions
+from actors.key_store import QUERIES_MAX, KeyStore
 from actors.own_store import OwnStore
 from actors.protocol import keys, links
 from actors.protocol.common import Failed
@@ -222,9 +222,7 @@ def test_r15_a_row_moved_to_another_place_is_not_opened(tmp_path: Path) -> None:
     disk = FileDisk(tmp_path / "a.db", "a")
     cluster = Cluster(["a"], disk=lambda _: disk)
     cluster.spawn("key_store/a@a", OwnStore, StoreOptions(peer="a"))
-    cluster.ask(
-        "key_store/a@a", keys.GetKey(master="x", slaves=("y",), number=1, size=32)
-    )
+    cluster.ask("key_store/a@a", keys.GetKey(master="x", slaves=("y",), number=1, size=32))
     file = disk._file
 
     file._db.execute("UPDATE row SET id = ? WHERE kind = 'grant'", (b"another id..",))

@@ -149,9 +149,7 @@ def test_r9_the_ids_of_finished_grants_are_known_while_a_repeat_can_come() -> No
     pair.cluster.restart("b")
     pair.cluster.advance(2.0)
 
-    again = grants.GrantsAnnounced(
-        head=pair.store("a").standing.head(), grants=late.grants
-    )
+    again = grants.GrantsAnnounced(head=pair.store("a").standing.head(), grants=late.grants)
     pair.say("b", again)
 
     assert not pair.store("b").vault.holdings
@@ -168,9 +166,7 @@ def test_r9_a_grant_that_comes_after_its_segment_was_closed_is_refused() -> None
     pair.cluster.restart("a")
     pair.cluster.advance(5.0)
 
-    again = grants.GrantsAnnounced(
-        head=pair.store("a").standing.head(), grants=late.grants
-    )
+    again = grants.GrantsAnnounced(head=pair.store("a").standing.head(), grants=late.grants)
     pair.say("b", again)
 
     assert not pair.store("b").vault.holdings

@@ -11,7 +11,6 @@ from actors.protocol.grants import Grant, Piece
 from tests.system.ledger_check import check_counters, check_rest
 from tests.system.pair import Pair
 
-
 ONE_KEY = keys.GetKey(master="alice", slaves=("bob",), number=1, size=32)
 
 

@@ -5,7 +5,7 @@ import pytest
 from actors.protocol import blocks, grants
 from actors.protocol.blocks import SegmentId
 from actors.protocol.common import Failed
-from actors.shared_stream import IDLE_BURN_S, WINDOW, SharedStream
+from actors.shared_stream import EMITTED_S, IDLE_BURN_S, WINDOW, SharedStream
 from tests.system.ledger_check import check_counters, check_rest
 from tests.system.pair import Pair
 from transport.message import Secret
@@ -74,9 +74,19 @@ def test_r1_what_no_batch_names_in_time_is_discarded_at_the_sender() -> None:
     pair = Pair()
     pair.feed(4000, lose=True)
 
-    pair.cluster.advance(6.0)
+    pair.cluster.advance(EMITTED_S + 1)
 
     assert pair.store("a").batches.emitted == 0
+
+
+def test_r1_what_its_sender_soon_discards_spoils_no_batch() -> None:
+    pair = Pair()
+    pair.feed(500)
+    pair.cluster.advance(EMITTED_S + 1)
+
+    pair.fill(1)
+
+    assert pair.store("a").stream.octets == pair.store("b").stream.octets == 3968
 
 
 def test_r1_a_batch_has_at_least_one_kibioctet() -> None:
