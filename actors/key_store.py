@@ -22,7 +22,8 @@ from transport.message import Message, Secret, local
 
 UNACKED_MAX = 4096
 ASKED_MAX = 1024
-VOLLEYS_MAX = 2
+VOLLEYS_MAX = 8
+VOLLEY_GAP_S = 0.005
 VOLLEY_GRANTS = 128
 QUERIES_MAX = 64
 QUERY_S = 1.0
@@ -62,7 +63,7 @@ class KeyStore(SharedStream):
         self._queries: list[Query] = []
         self._loads: dict[tuple[str, str], tuple[int, float]] = {}
         self._homes: dict[str, str] = {}
-        self._volley = 0
+        self._volley, self._volley_at = 0, NEVER
 
     def load(self, shelf: Shelf) -> None:
         """Rebuild what was allocated and not acknowledged."""
@@ -115,8 +116,8 @@ class KeyStore(SharedStream):
         if not (self._asked and self.standing.ready and self.peer_up):
             return
         local = self.options.mode == "local"
-        if self.busy if local else len(self.issuer.volleys) >= VOLLEYS_MAX:
-            return  # what waits goes out together: after this commit, or when a volley is back
+        if self.busy if local else self._volley_is_out():
+            return  # what waits goes out together: after this commit, or when the volley is back
         made: list[Grant] = []
         self._volley += 1
         now = self.clock
@@ -127,10 +128,16 @@ class KeyStore(SharedStream):
             made.append(self._allocate(self._asked.popleft(), now))
         self.lease_ahead()
         if made and not local:
+            self._volley_at = now.now
             self._announce(made, now=True)
         elif made:
             head = self.standing.head()
             self.say(grants.GrantsAnnounced(head=head, grants=tuple(made)))
+
+    def _volley_is_out(self) -> bool:
+        """Whether an announcement is on its way that may be back soon."""
+        recent = self.clock.now - self._volley_at < VOLLEY_GAP_S
+        return bool(self.issuer.volleys) and (recent or len(self.issuer.volleys) >= VOLLEYS_MAX)
 
     def committed(self, mark: int) -> None:
         """Local grants that waited for this commit go into the next."""

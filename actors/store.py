@@ -20,6 +20,7 @@ from actors.base import Change, Drop, Row
 from actors.database import (
     RESTORE,
     Connection,
+    Many,
     connect,
     creating,
     errors,
@@ -37,11 +38,14 @@ from actors.store_errors import (
 from actors.store_path import beside, check_permissions, sync_folder, take_lock
 from transport.message import Secret
 
-_PUT = """
-INSERT INTO row VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (store, kind, id)
-DO UPDATE SET clear = excluded.clear, holds = excluded.holds, sealed = excluded.sealed
-"""
-_DROP = "DELETE FROM row WHERE store = ? AND kind = ? AND id = ?"
+_PUT = Many(
+    "INSERT INTO row VALUES ",
+    "(?, ?, ?, ?, ?, ?)",
+    ", ",
+    " ON CONFLICT (store, kind, id) DO UPDATE"
+    " SET clear = excluded.clear, holds = excluded.holds, sealed = excluded.sealed",
+)
+_DROP = Many("DELETE FROM row WHERE ", "(store = ? AND kind = ? AND id = ?)", " OR ")
 _ALL = "SELECT store, kind, id, clear, holds, sealed FROM row"
 
 
@@ -125,9 +129,8 @@ class StoreFile:
         drops = [key for key, each in last.items() if isinstance(each, Drop)]
         puts = [self._sealed(each) for each in last.values() if isinstance(each, Row)]
         with errors(self.path), transaction(self._db):
-            dropped = self._db.executemany(_DROP, drops).rowcount if drops else 0
-            if puts:
-                self._db.executemany(_PUT, puts)
+            dropped = _DROP.run(self._db, drops)
+            _PUT.run(self._db, puts)
         self.owed += dropped + len(puts)
 
     def checkpoint(self) -> bool:

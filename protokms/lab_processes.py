@@ -51,12 +51,17 @@ class Running:
             os.close(handle)
         return True
 
-    def _open(self) -> int | None:
+    def _open(self, *, dying: bool = False) -> int | None:
+        """Open a handle; with `dying` also while the first thread is dead and others are not.
+
+        As long as one of them lives, its sockets and locks are held.
+        """
         try:
             handle = os.pidfd_open(self.pid)
         except OSError:
             return None
-        if self.alive:  # asked while the handle is open: from now on it cannot be another one
+        # Asked while the handle is open: from now on it cannot be another one.
+        if self.boot == _boot_id() and _start_ticks(self.pid, dead=dying) == self.start_ticks:
             return handle
         os.close(handle)
         return None
@@ -119,7 +124,7 @@ def wait_all(processes: Sequence[Running], seconds: float) -> list[Running]:
     deadline = time.monotonic() + seconds
     left = []
     for process in processes:
-        handle = process._open()  # of the same class of things
+        handle = process._open(dying=True)  # of the same class of things
         if handle is None:
             continue
         try:
@@ -166,10 +171,10 @@ def _environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": f"{here}{os.pathsep}{path}" if path else here}
 
 
-def _start_ticks(pid: int) -> int | None:
+def _start_ticks(pid: int, *, dead: bool = False) -> int | None:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[_STATE] in _DEAD else int(fields[_START_TICKS])
+        return None if fields[_STATE] in _DEAD and not dead else int(fields[_START_TICKS])
     except (OSError, ValueError, IndexError):
         return None
 

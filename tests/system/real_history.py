@@ -6,6 +6,7 @@ and every key is looked through at every offset; so 15 octets in common are alwa
 they lie at a multiple of 8 in one of the two.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -50,10 +51,14 @@ class Op:
 
 @dataclass(slots=True)
 class Down:
-    """A node was not there: from just before the signal until it was ready again."""
+    """A node was not there: from just before the signal until it was ready again.
+
+    At `gone` it had ended.
+    """
 
     node: str
     since: float
+    gone: float = float("inf")
     until: float = float("inf")
 
 
@@ -170,9 +175,11 @@ def _check_key(
         found.lost += 1
         return
     found.delivered += 1
-    for first, second in zip(got, got[1:], strict=False):
+    for first, second in itertools.pairwise(got):
         if not any(
-            down.node == first.node and first.begun <= down.since <= first.ended + SLACK_S
+            down.node == first.node
+            and first.begun <= down.gone
+            and down.since <= first.ended + SLACK_S
             for down in downs
         ):
             raise BrokenPromise(f"R11: {name} was given out again: {first}, then {second}")

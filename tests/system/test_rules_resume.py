@@ -177,16 +177,17 @@ def test_r7_delivery_goes_on_before_resume() -> None:
 def test_r7_the_highest_seq_seen_is_stored_with_what_the_word_caused() -> None:
     pair = ready(mode="local")
     pair.key()
-    seen = pair.store("b").standing.seen
-    copies = pair.rows("b", "grant")
+    pair.cluster.settle()
+    seen = pair.store("a").standing.seen
+    said = pair.said(grants.GrantsHeld, "b")[-1].head.seq
 
-    pair.cluster.crash("b")
+    pair.cluster.crash("a")
     pair.lost = {blocks.Resume}
-    pair.cluster.restart("b")
+    pair.cluster.restart("a")
     pair.cluster.advance(0.1)
 
-    assert copies
-    assert pair.store("b").standing.seen == seen
+    assert not pair.rows("a", "unheard")
+    assert pair.store("a").standing.seen == seen == said
 
 
 # R7: rollback and epochs

@@ -289,7 +289,7 @@ class TwoEnds:
             return
         node, copy = self.copy
         self.lives[node] += 1
-        peer_copy = self.cluster.backup(other(node))
+        peer_copy: Any = self.cluster.backup(other(node))
         held, peer_held = (
             {id_ for _, kind, id_ in rows if kind == "grant"} for rows in (copy, peer_copy)
         )

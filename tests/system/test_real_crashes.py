@@ -1,0 +1,124 @@
+"""Nodes killed again and again under load, and what their SAEs saw of it."""
+
+import os
+import random
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from protokms.sae import SaeError, SaeKey
+from tests.system.real_history import Down, check
+from tests.system.real_lab import RealLab, eventually, exit_code, pair
+from tests.system.real_load import Load
+
+REDELIVERY_S = 30.0
+CYCLES = 20
+ENOUGH = 128 * 2048  # bits
+SOAK = int(os.environ.get("SOAK", "200"))
+SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
+VICTIMS = (["kms-1"], ["kms-2"], ["kms-1"], ["kms-2"], ["kms-1", "kms-2"])
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[RealLab]:
+    made = RealLab(tmp_path / "lab", pair(rate_bit_s=6e6))
+    yield made
+    made.down()
+
+
+def crash(bench: RealLab, load: Load, dice: random.Random) -> tuple[list[Down], float]:
+    """Kill a node, or both, at some moment; and the seconds until all was ready again."""
+    load.await_progress(dice.randint(1, 25))
+    downs = [Down(node, time.monotonic()) for node in dice.choice(VICTIMS)]
+    for down in downs:
+        bench.kill(down.node)
+        down.gone = time.monotonic()
+    seconds = bench.start(*(down.node for down in downs))
+    for down in downs:
+        down.until = time.monotonic()
+    return downs, seconds
+
+
+def report(text: str) -> None:
+    """Say it where pytest shows it: when the test fails, or with `-s`."""
+    sys.stdout.write(text + "\n")
+
+
+def story(bench: RealLab, cycles: int, mode: str) -> None:
+    dice, downs, took = random.Random(SEED), [], []
+    bench.configure("store", mode=mode, redelivery_s=REDELIVERY_S)
+    bench.up()
+    bench.await_keys()
+    load = Load(bench, threads=4, seed=SEED)
+    report(f"\nSEED={SEED}: {cycles} cycles, {mode}")
+    load.start()
+    try:
+        for _ in range(cycles):
+            gone, seconds = crash(bench, load, dice)
+            downs += gone
+            took.append(seconds)
+        load.await_progress(20)
+    finally:
+        load.stop()
+    bench.await_keys()
+    load.settle()
+
+    found = check(load.ops, downs, REDELIVERY_S, mode)
+    alarms = {node: bench.metric(node, "protokms_alarms_total") for node in bench.nodes}
+
+    took.sort()
+    report(f"{len(load.ops)} requests, {len(downs)} nodes killed; {found}")
+    report(f"ready again after {took[len(took) // 2]:.2f} s (median), {took[-1]:.2f} s (slowest)")
+    assert found.delivered
+    assert not any(alarms.values()), alarms
+    assert all(bench.ready(node) for node in bench.nodes)
+    assert not any("actor_crashed" in bench.events(node) for node in bench.nodes)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_twenty_times_kill_9_under_load_breaks_no_promise(bench: RealLab) -> None:
+    story(bench, CYCLES, "confirmed")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("mode", ["confirmed", "local"])
+def test_kill_9_under_load_for_long_breaks_no_promise(bench: RealLab, mode: str) -> None:
+    story(bench, SOAK, mode)
+
+
+@pytest.mark.slow
+def test_sigterm_finishes_the_request_that_is_open(bench: RealLab) -> None:
+    bench.configure("transport", heartbeat_s=20.0)  # a peer that hangs counts as there
+    bench.up()
+    bench.await_keys()
+    eventually(lambda: bench.bits("kms-1", "kms-2", "usable") > ENOUGH, "there is enough at hand")
+    got: list[SaeKey | SaeError] = []
+
+    def ask() -> None:
+        with bench.client("sae-1") as client:
+            try:
+                got.extend(client.enc_keys("sae-2", 128, ENOUGH // 128))
+            except SaeError as no:
+                got.append(no)
+
+    thread = threading.Thread(target=ask)
+    process = bench.process("kms-1")
+    with bench.frozen("kms-2"):
+        before = bench.bits("kms-1", "kms-2")
+        thread.start()
+        eventually(lambda: bench.bits("kms-1", "kms-2") < before - ENOUGH // 2, "bits are set aside")
+        process.signal(15)
+        eventually(lambda: "node_stopping" in bench.events("kms-1"), "it drains")
+        assert not got
+    thread.join()
+
+    assert exit_code(process) == 0
+    assert [key for key in got if isinstance(key, SaeError)] == []
+    with bench.client("sae-2") as far:
+        assert far.dec_keys("sae-1", [key.key_id for key in got]) == got  # type: ignore[union-attr]
