@@ -75,14 +75,14 @@ class _Plain:
 _PLAIN = _Plain()
 
 
-def as_octets(node: str, put: Put, envelope: Envelope) -> None:
+def as_octets(put: Put, envelope: Envelope) -> None:
     """Encode and decode a message that stays here, if it could travel; then put it."""
     try:
         octets = encode(envelope, _PLAIN)
     except TypeError:
         put(envelope)
     else:
-        put(decode(octets, node, _PLAIN))
+        put(decode(octets, envelope.sender.node, _PLAIN))  # a peer's word stays a peer's
 
 
 def _settle(future: "Future[Message]", answer: Message) -> None:

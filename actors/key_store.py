@@ -14,7 +14,7 @@ from actors.protocol.blocks import SegmentId
 from actors.protocol.common import Failed, Health, Healthy, Refused
 from actors.protocol.grants import Grant, Piece, Refusal
 from actors.protocol.peers import Located
-from actors.shared_stream import LEASE_AHEAD, REPEAT_S, REPEATS_MAX, SharedStream
+from actors.shared_stream import REPEAT_S, REPEATS_MAX, SharedStream
 from actors.standing import Epoch
 from actors.stream import NEVER
 from actors.vault import Clock
@@ -84,8 +84,8 @@ class KeyStore(SharedStream):
         self._check_standing()
         needed = ask.number * ask.size
         check_request(ask)
-        if needed > LEASE_AHEAD:
-            raise Refused("malformed", f"a request is for at most {LEASE_AHEAD} octets")
+        if needed > self.lease_octets:
+            raise Refused("malformed", f"a request is for at most {self.lease_octets} octets")
         if any(self._homes.get(slave) != self.store for slave in ask.slaves):
             raise Refused("not_allowed", f"not every SAE is at {self.store}")
         if self._homes.get(ask.master) != self.system.node:

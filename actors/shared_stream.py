@@ -33,6 +33,9 @@ class FormNow(Message):
 class SharedStream(Keeper):
     """One end of the stream: who stands where, which batch is whose, what may be used."""
 
+    lease_octets = LEASE_AHEAD
+    want_octets = WANT_BELOW
+
     def __init__(self, system: System, name: str, options: StoreOptions) -> None:
         super().__init__(system, name, options)
         self.peer = Address(f"key_store/{system.node}", options.peer)
@@ -316,7 +319,7 @@ class SharedStream(Keeper):
         now = self.clock.now
         ahead = self.stream.usable + self.stream.asked
         names = []
-        while ahead < LEASE_AHEAD and (segment := self.stream.lease_next(now)):
+        while ahead < self.lease_octets and (segment := self.stream.lease_next(now)):
             names.append(segment.id)
             ahead += segment.free
         if names:
@@ -345,7 +348,7 @@ class SharedStream(Keeper):
         """Ask the peer for segments when we run short and it does not."""
         now = self.clock.now
         mine, theirs = self.stream.stock, self.stream.fresh_octets[False]
-        short = mine < max(needed, WANT_BELOW) and mine < theirs
+        short = mine < max(needed, self.want_octets) and mine < theirs
         if self.standing.ready and short and now - self._wanted >= WANT_EVERY_S:
             self._wanted = now
             octets = needed + (theirs - mine) // 2

@@ -247,7 +247,7 @@ class ThreadSystem:
         """Make what drops an envelope into a mailbox: straight, in the ordinary case."""
         put: Put = actor.actor_ref.tell
         if self._through_sockets:
-            put = partial(as_octets, self.node, put)
+            put = partial(as_octets, put)
         if actor.address.name in self._poisoned:
             put = partial(self._unless_poison, put)
         return put

@@ -53,6 +53,8 @@ class Delivery:
     receipt: int
     until: float
     under_way: bool
+    had: bool = False
+    """Whether an earlier response with this key turned out to be written."""
 
 
 class Vault:
@@ -188,14 +190,22 @@ class Vault:
         """The response is out: its keys are delivered, even if it had counted as broken."""
         slave, names = self._receipts.pop(receipt, ("", ()))
         places = (Place(name.grant, slave, name.index) for name in names)
-        mine = [place for place in places if self._answers(place, receipt, late=True)]
+        mine = []
+        for place in places:
+            delivery = self._open.get(place)
+            if delivery and delivery.under_way and delivery.receipt != receipt:
+                delivery.had = True
+            elif delivery:
+                mine.append(place)
         self._end(mine, Delivery(receipt, clock.now + self._repeat, under_way=False), clock)
 
     def broken(self, receipt: int, clock: Clock) -> None:
         """The response is not out: the same slave may ask again for a while."""
         slave, names = self._receipts.get(receipt, ("", ()))
         places = (Place(name.grant, slave, name.index) for name in names)
-        mine = [place for place in places if self._answers(place, receipt, late=False)]
+        mine = [p for p in places if p in self._open and self._open[p].receipt == receipt]
+        self._deliver([place for place in mine if self._open[place].had], clock)
+        mine = [place for place in mine if place in self._open]
         self._end(mine, Delivery(receipt, clock.now + self._redelivery, under_way=False), clock)
 
     def tick(self, clock: Clock) -> list[bytes]:
@@ -225,12 +235,6 @@ class Vault:
             return False
         delivery = self._open.get(Place(name.grant, slave, name.index))
         return delivery is None or (not delivery.under_way and now < delivery.until)
-
-    def _answers(self, place: Place, receipt: int, *, late: bool) -> bool:
-        delivery = self._open.get(place)
-        return delivery is not None and (
-            delivery.receipt == receipt or (late and not delivery.under_way)
-        )
 
     def _end(self, places: list[Place], window: Delivery, clock: Clock) -> None:
         if window.until > clock.now:

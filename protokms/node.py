@@ -48,11 +48,20 @@ class Node:
 
     Any number of nodes can run in one Python process. `fatal` is called, on any thread, when
     the process must not go on: the I/O thread, the ZAP gate or the writer is dead, or the root
-    supervisor has given up.
+    supervisor has given up. With `through_sockets` messages between its actors become octets
+    and messages again, as if each lived in a process of its own.
     """
 
-    def __init__(self, config: NodeConfig, fatal: Fatal, process: str = CORE) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        fatal: Fatal,
+        process: str = CORE,
+        *,
+        through_sockets: bool = False,
+    ) -> None:
         self.config, self.process, self.name = config, process, config.node.name
+        self._through_sockets = through_sockets
         self.meter = MemoryMeter()
         self.log = structlog.get_logger().bind(node=self.name, process=process)
         self._fatal = fatal
@@ -152,6 +161,7 @@ class Node:
             admit=Doorman(self.name, doors, sealers, refusals).admit,
             sealers=sealers,
             durable=durable,
+            through_sockets=self._through_sockets,
         )
         clean.callback(self.system.shutdown)
         root = self._tree.root(self.process, directory, lambda: self._up)

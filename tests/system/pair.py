@@ -24,8 +24,15 @@ class Pair:
     """Nodes `a` and `b`, stores `key_store/b@a` and `key_store/a@b`, SAEs on both sides."""
 
     def __init__(
-        self, seed: int = 0, *, shuffle: bool = False, tolerant: bool = False, **options: Any
+        self,
+        seed: int = 0,
+        *,
+        shuffle: bool = False,
+        tolerant: bool = False,
+        kind: type[KeyStore] = KeyStore,
+        **options: Any,
     ) -> None:
+        self.kind = kind
         self.options = options
         self.dice = random.Random(seed)
         self.seq = 0
@@ -71,7 +78,7 @@ class Pair:
         return sum(self.cluster.count(node, "protokms_alarms") for node in ("a", "b"))
 
     def recipe(self, system: StepSystem) -> None:
-        to = system.spawn(self.at(system.node).partition("@")[0], KeyStore, self.made(system.node))
+        to = system.spawn(self.at(system.node).partition("@")[0], self.kind, self.made(system.node))
         system.send(Envelope(Address("peer_manager", system.node), to, LOCATED))
 
     def made(self, node: str) -> StoreOptions:
@@ -79,7 +86,7 @@ class Pair:
 
     def revive(self, node: str) -> None:
         """What the supervisor does when a store has crashed."""
-        self.cluster.spawn(self.at(node), KeyStore, self.made(node))
+        self.cluster.spawn(self.at(node), self.kind, self.made(node))
         self.cluster.tell(self.at(node), LOCATED)
 
     def store(self, node: str) -> KeyStore:

@@ -6,8 +6,12 @@ import json
 import re
 import shutil
 import signal
+import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -21,6 +25,7 @@ from protokms.sae import SaeClient, SaeError, SaeKey
 from protokms.topology import LinkPlan, NodePlan, Topology
 from transport.message import Secret
 
+ROOT = Path(__file__).parents[2]
 PATIENCE_S = 90.0
 """Seconds after which what has not come about is given up; no test depends on being fast."""
 
@@ -150,6 +155,21 @@ class RealLab:
         ca, cert, key = (self.folder / path for path in (self.made.ca, row.cert, row.key))
         return SaeClient(url or self.made.node(row.node).etsi014, ca, cert, key, timeout)
 
+    @contextlib.contextmanager
+    def https(self, sae: str, node: str = "") -> Iterator[http.client.HTTPSConnection]:
+        """A bare connection with the certificate of an SAE, to its node or another."""
+        row = next(row for row in self.made.saes if row.id == sae)
+        context = ssl.create_default_context(cafile=self.folder / self.made.ca)
+        context.load_cert_chain(self.folder / row.cert, self.folder / row.key)
+        url = urlsplit(self.made.node(node or row.node).etsi014)
+        made = http.client.HTTPSConnection(
+            str(url.hostname), url.port, timeout=30.0, context=context
+        )
+        try:
+            yield made
+        finally:
+            made.close()
+
     def look(self, node: str, path: str) -> str:
         """Fetch `/metrics`, `/health` or `/ready` as text."""
         url = urlsplit(self.made.node(node).metrics)
@@ -184,20 +204,30 @@ class RealLab:
             for other in self.made.saes:
                 if self._neighbours(row.node, other.node):
                     with self.client(row.id) as client:
-                        eventually(lambda c=client, o=other: _stock(c, o.id) >= number, "stock")
+                        eventually(partial(_has, client, other.id, number), "keys to hand out")
 
     def _neighbours(self, one: str, other: str) -> bool:
         return (self.folder / one / "links" / f"{other}.key").exists()
 
 
+def protokms(*args: str) -> "subprocess.CompletedProcess[bytes]":
+    """Run a command of `protokms` as a user does."""
+    command = [sys.executable, "-m", "protokms", *args]
+    return subprocess.run(command, capture_output=True, check=False, cwd=ROOT, timeout=PATIENCE_S)
+
+
 def exit_code(process: Running) -> int:
     """Wait for a process that was started here; return with what it ended."""
 
-    def ended() -> tuple[int] | None:
-        code = lab_processes.exit_status(process)
-        return None if code is None else (code,)
+    codes: list[int] = []
 
-    return eventually(ended, f"process {process.pid} ends")[0]
+    def ended() -> bool:
+        code = lab_processes.exit_status(process)
+        codes.extend([] if code is None else [code])
+        return bool(codes)
+
+    eventually(ended, f"process {process.pid} ends")
+    return codes[0]
 
 
 def exchange(near: SaeClient, far: SaeClient, number: int, size: int = 256) -> list[SaeKey]:
@@ -208,11 +238,11 @@ def exchange(near: SaeClient, far: SaeClient, number: int, size: int = 256) -> l
     return got
 
 
-def _stock(client: SaeClient, peer: str) -> int:
+def _has(client: SaeClient, peer: str, number: int) -> bool:
     try:
-        return int(client.status(peer)["stored_key_count"])
+        return bool(client.status(peer)["stored_key_count"] >= number)
     except SaeError:
-        return 0
+        return False
 
 
 def _with_key(text: str, section: str, name: str, value: str) -> str:

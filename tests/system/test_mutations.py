@@ -294,8 +294,8 @@ TABLE = [
     Mutation(
         "R6",
         "the next lease waits for the last to end",
-        shared_stream,
-        "LEASE_AHEAD",
+        SharedStream,
+        "lease_octets",
         broken.is_(1),
         stream.test_r6_a_lease_is_asked_for_while_the_last_is_in_use,
     ),

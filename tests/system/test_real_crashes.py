@@ -53,7 +53,7 @@ def story(bench: RealLab, cycles: int, mode: str) -> None:
     bench.configure("store", mode=mode, redelivery_s=REDELIVERY_S)
     bench.up()
     bench.await_keys()
-    load = Load(bench, threads=4, seed=SEED)
+    load = Load(bench, threads=4, seed=SEED, mode=mode)
     report(f"\nSEED={SEED}: {cycles} cycles, {mode}")
     load.start()
     try:
@@ -65,7 +65,7 @@ def story(bench: RealLab, cycles: int, mode: str) -> None:
     finally:
         load.stop()
     bench.await_keys()
-    load.settle()
+    load.settle(again=10_000)
 
     found = check(load.ops, downs, REDELIVERY_S, mode)
     alarms = {node: bench.metric(node, "protokms_alarms_total") for node in bench.nodes}
@@ -112,7 +112,9 @@ def test_sigterm_finishes_the_request_that_is_open(bench: RealLab) -> None:
     with bench.frozen("kms-2"):
         before = bench.bits("kms-1", "kms-2")
         thread.start()
-        eventually(lambda: bench.bits("kms-1", "kms-2") < before - ENOUGH // 2, "bits are set aside")
+        eventually(
+            lambda: bench.bits("kms-1", "kms-2") < before - ENOUGH // 2, "bits are set aside"
+        )
         process.signal(15)
         eventually(lambda: "node_stopping" in bench.events("kms-1"), "it drains")
         assert not got

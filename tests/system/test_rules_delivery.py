@@ -113,6 +113,19 @@ def test_r11_a_report_that_comes_later_than_another_fetch_still_counts() -> None
     assert code(pair.dec(key.grant)) == "no_such_key"
 
 
+def test_r11_a_late_report_counts_though_another_response_is_under_way() -> None:
+    pair = ready()
+    key = pair.key()
+    _, first = pair.fetch(key.grant)
+    pair.cluster.advance(WRITING_S + 1)
+    _, second = pair.fetch(key.grant)
+
+    written(pair, first)
+    broken(pair, second)
+
+    assert code(pair.dec(key.grant)) == "no_such_key"
+
+
 def test_r11_delivering_is_durable_and_its_window_begins_anew_with_each_start() -> None:
     pair = ready()
     key = pair.key()
@@ -288,7 +301,7 @@ def test_r17_nobody_stops_all_actors_of_the_process() -> None:
 
 def test_r17_requests_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_store, "ASKED_MAX", 3)
-    monkeypatch.setattr(key_store, "VOLLEYS_MAX", 0)
+    monkeypatch.setattr(KeyStore, "on_stock", lambda _: None)
     pair = ready()
     front = pair.cluster.probe("front@a")
     for _ in range(5):
@@ -336,3 +349,18 @@ def test_r17_memory_does_not_grow_with_keys_delivered() -> None:
     vault = store.vault
     assert not any((vault.holdings, vault._open, vault._receipts, vault._pairs))
     assert len(vault._deadlines) <= 1100
+
+
+def test_r17_a_store_that_crashed_ticks_no_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks: list[float] = []
+    monkeypatch.setattr(KeyStore, "_export", lambda self: ticks.append(self.clock.now))
+    pair = Pair(tolerant=True)
+    for _ in range(3):
+        pair.cluster.nodes["a"].failed("key_store/b", None, None)
+        pair.revive("a")
+        pair.cluster.advance(1.0)
+    ticks.clear()
+
+    pair.cluster.advance(5.0)
+
+    assert 18 <= len(ticks) <= 22  # two stores, two a second

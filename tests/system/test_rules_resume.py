@@ -261,10 +261,9 @@ def test_r7_a_void_that_goes_on_in_the_next_epoch_touches_nothing_of_it() -> Non
     pair.store("a").new_epoch((2, 5))
     pair.store("a").submit()
     pair.lost = {grants.GrantsVoidHeld}
-    pair.fill(2)
-    pair.cluster.restart("a")
     pair.cluster.advance(3.0)
-    pair.fill(2)
+    pair.fill(4)
+    pair.cluster.advance(3.0)
 
     fresh = pair.key(50, 32)
 

@@ -43,6 +43,13 @@ class Fetch:
     receipt: int = 0
 
 
+class SmallLeases(KeyStore):
+    """So small that segments are left to give away."""
+
+    lease_octets = 2000
+    want_octets = 6000
+
+
 class TwoEnds:
     """The system of the ledger's random runs."""
 
@@ -51,7 +58,8 @@ class TwoEnds:
         self.mode = self.dice.choice(["confirmed", "confirmed", "local"])
         ttl = self.dice.choice([3600.0, 3600.0, 40.0])
         self.history = History(ttl)
-        self.pair = Pair(seed, shuffle=True, tolerant=True, mode=self.mode, ttl_s=ttl)
+        kind = self.dice.choice([KeyStore, SmallLeases, SmallLeases])
+        self.pair = Pair(seed, shuffle=True, tolerant=True, kind=kind, mode=self.mode, ttl_s=ttl)
         self.cluster: Cluster = self.pair.cluster
         self.lives = dict.fromkeys(NODES, 0)
         self.seq = 0
@@ -182,6 +190,15 @@ class TwoEnds:
             history.tried.update((name, ask.slave) for name in ask.names)
         token = self.fronts[node].question(self.pair.at(node), ask)
         self.fetches[node, token] = Fetch(ask, node, self.lives[node], due)
+
+    def give(self) -> None:
+        """An end gives its newest fresh segment away, as if it had been asked."""
+        node = self.dice.choice(NODES)
+        store = self.store(node) if self.up(node) else None
+        segment = store.stream.newest() if store and store.standing.ready else None
+        if store and segment:
+            store._say_transfer(segment.id, store.stream.give(segment.id, store.clock.now))
+            store.submit()
 
     def report(self) -> None:
         """A response was written, or broke; or nobody ever says."""
@@ -373,6 +390,7 @@ WEIGHTS = {
     "enc": 16,
     "dec": 12,
     "report": 8,
+    "give": 3,
     "wait": 22,
     "sleep": 1,
     "worsen": 3,
