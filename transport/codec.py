@@ -10,6 +10,7 @@ import math
 import types
 from collections.abc import Callable
 from functools import cache
+from operator import attrgetter
 from typing import Any, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgpack
@@ -22,6 +23,7 @@ MAX_FRAME = 1 << 20
 
 _SECRET = 1  # the msgpack extension type of sealed key material
 _TOKEN_LIMIT = 1 << 63
+_PLAIN = {bool, bytes, int, str}
 _FRAME_ITEMS = 7
 _TRACE_LIMIT = 64
 
@@ -63,10 +65,10 @@ def encode(envelope: Envelope, sealer: Sealer | None = None) -> bytes:
         if isinstance(value, Secret) and sealer:
             return msgpack.ExtType(_SECRET, sealer.seal(value.reveal()))
         if dataclasses.is_dataclass(value):
-            return [getattr(value, name) for name in _names(type(value))]
+            return _values(type(value))(value)
         raise TypeError(f"{type(value).__name__} does not travel")
 
-    values = [getattr(body, name) for name in _names(type(body))]
+    values = _values(type(body))(body)
     to = f"{envelope.to.name}@{envelope.to.node}"
     row = [envelope.sender.name, to, envelope.token, envelope.answer, envelope.trace]
     try:
@@ -149,10 +151,20 @@ def _names(kind: Any) -> tuple[str, ...]:
 
 
 @_cached
+def _values(kind: Any) -> Callable[[Any], Any]:
+    """Make the function that takes the values out of a message or part, in order."""
+    names = _names(kind)
+    return attrgetter(*names) if len(names) > 1 else lambda it: [getattr(it, n) for n in names]
+
+
+@_cached
 def _reader(kind: Any) -> Check:
     """Make the function that builds a message or part from the list of its fields."""
     hints = get_type_hints(kind)
     names = _names(kind)
+    plain = [hints[name] for name in names]
+    if not issubclass(kind, Message) and set(plain) <= _PLAIN:
+        return _plain_reader(kind, plain)
     checks = [check_of(hints[name]) for name in names]
     keyword = issubclass(kind, Message)
 
@@ -165,19 +177,32 @@ def _reader(kind: Any) -> Check:
     return read
 
 
+def _plain_reader(kind: Any, wanted: list[type]) -> Check:
+    """Make the same for a part of plain values only, which are checked at one go."""
+
+    def read(values: Any) -> Any:
+        if type(values) is not list or list(map(type, values)) != wanted:
+            raise TypeError(f"{kind.__name__} is {', '.join(each.__name__ for each in wanted)}")
+        return kind(*values)
+
+    return read
+
+
 @_cached
 def check_of(hint: Any) -> Check:
     """Make the check for one type hint; `TypeError` if that type cannot travel."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is tuple:
-        return _sequence(check_of(inner[0])) if inner[-1] is ... else _row(inner)
+        if inner[-1] is not ...:
+            return _row(inner)
+        return _plain_sequence(inner[0]) if inner[0] in _PLAIN else _sequence(check_of(inner[0]))
     if origin in (Union, types.UnionType):
         return _optional(hint, inner)
     if dataclasses.is_dataclass(hint):
         return _reader(hint)
     if hint is float:
         return _number
-    if hint in (bool, bytes, int, str, Secret):
+    if hint in _PLAIN or hint is Secret:
         return _exactly(hint)
     raise TypeError(f"{hint} does not travel")
 
@@ -203,6 +228,17 @@ def _sequence(check: Check) -> Check:
         if type(values) is not list:
             raise TypeError("expected a list")
         return tuple([check(value) for value in values])
+
+    return read
+
+
+def _plain_sequence(kind: type) -> Check:
+    wanted = {kind}
+
+    def read(values: Any) -> tuple[Any, ...]:
+        if type(values) is not list or not set(map(type, values)) <= wanted:
+            raise TypeError(f"expected a list of {kind.__name__}")
+        return tuple(values)
 
     return read
 
