@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from actors import issuer, key_store, tag, vault
+from actors import issuer, slaves_side, tag, vault
 from actors.batches import Batches
 from actors.keeper import Keeper
 from actors.key_store import KeyStore
@@ -166,7 +166,7 @@ def void_unknown_is_no_news(original: Any) -> Any:
 
 def anybody(_: Any) -> Any:
     def check(_self: KeyStore, grant: Any) -> str:
-        return "" if key_store._well_formed(grant) else "malformed"
+        return "" if slaves_side._well_formed(grant) else "malformed"
 
     return check
 

@@ -26,6 +26,7 @@ from protokms.topology import LinkPlan, NodePlan, Topology
 from transport.message import Secret
 
 ROOT = Path(__file__).parents[2]
+SLOW_NODE = Path(__file__).with_name("slow_node.py")
 PATIENCE_S = 90.0
 """Seconds after which what has not come about is given up; no test depends on being fast."""
 
@@ -53,6 +54,8 @@ class RealLab:
     def __init__(self, folder: Path, shape: Topology) -> None:
         self.folder = folder
         self.made = lab.init(folder, shape)
+        self.slow_s = 0.0
+        """Seconds that a commit takes longer at most, at nodes launched from now on."""
         self.nodes = [node.name for node in self.made.nodes]
 
     # The files
@@ -88,9 +91,8 @@ class RealLab:
         return file.read_text(errors="backslashreplace") if file.exists() else ""
 
     def events(self, node: str) -> list[str]:
-        """The events in its log."""
-        lines = self.log(node).splitlines()
-        return [json.loads(line)["event"] for line in lines if line.startswith("{")]
+        """The events in its log; `kill -9` may have torn a line."""
+        return re.findall(r'"event":"(\w+)"', self.log(node))
 
     # The processes
 
@@ -100,7 +102,7 @@ class RealLab:
             assert not state.reasons, (state.name, state.reasons, state.log)
 
     def start(self, *nodes: str) -> float:
-        """Start nodes; return the seconds until all were ready and their links had bits."""
+        """Start these nodes, and what does not run; return the seconds until all was ready."""
         begun = time.monotonic()
         for node in nodes:
             self.launch(node)
@@ -109,8 +111,13 @@ class RealLab:
 
     def launch(self, node: str) -> Running:
         """Start the core of a node and wait for nothing."""
-        args = lab_processes.protokms("node", str(self.folder / node / "node.toml"))
+        args = [*self._runner(), "node", str(self.folder / node / "node.toml")]
         return lab_processes.start(args, self.folder / node / "log", self.folder / node / "pid")
+
+    def _runner(self) -> list[str]:
+        if self.slow_s:
+            return [sys.executable, "-P", str(SLOW_NODE), str(self.slow_s)]
+        return lab_processes.protokms()
 
     def kill(self, node: str) -> None:
         """SIGKILL; it is gone afterwards."""

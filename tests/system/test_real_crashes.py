@@ -17,6 +17,7 @@ from tests.system.real_load import Load
 
 REDELIVERY_S = 30.0
 CYCLES = 20
+SLOW_S = 0.1
 ENOUGH = 128 * 2048  # bits
 SOAK = int(os.environ.get("SOAK", "200"))
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
@@ -31,12 +32,16 @@ def bench(tmp_path: Path) -> Iterator[RealLab]:
 
 
 def crash(bench: RealLab, load: Load, dice: random.Random) -> tuple[list[Down], float]:
-    """Kill a node, or both, at some moment; and the seconds until all was ready again."""
+    """Kill a node, or both, at some moment; and the seconds until all was ready again.
+
+    What is started anew has a slow disk or a fast one.
+    """
     load.await_progress(dice.randint(1, 25))
     downs = [Down(node, time.monotonic()) for node in dice.choice(VICTIMS)]
     for down in downs:
         bench.kill(down.node)
         down.gone = time.monotonic()
+    bench.slow_s = dice.choice((0.0, SLOW_S))
     seconds = bench.start(*(down.node for down in downs))
     for down in downs:
         down.until = time.monotonic()

@@ -7,10 +7,11 @@ import pytest
 from actors import key_store
 from actors.base import Drop, Row
 from actors.keeper import StoreOptions
-from actors.key_store import QUERIES_MAX, KeyStore
+from actors.key_store import KeyStore
 from actors.own_store import OwnStore
 from actors.protocol import keys, links
 from actors.protocol.common import Failed
+from actors.slaves_side import QUERIES_MAX
 from actors.store import StoreFile
 from actors.store_errors import StoreCorrupt
 from actors.vault import WRITING_S

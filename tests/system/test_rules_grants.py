@@ -273,11 +273,11 @@ def test_r9_local_the_owner_checks_the_limit_before_it_answers() -> None:
 @pytest.mark.parametrize("mode", ["confirmed", "local"])
 def test_r9_a_peer_that_does_not_know_its_saes_yet_lets_the_grant_wait(mode: str) -> None:
     pair = ready(mode=mode)
-    homes, pair.store("b")._homes = pair.store("b")._homes, {}
+    homes, pair.store("b").homes = pair.store("b").homes, {}
     front = pair.cluster.probe("front@a")
     front.question(pair.at("a"), ONE_KEY)
     pair.cluster.advance(1.0)
-    pair.store("b")._homes = homes
+    pair.store("b").homes = homes
     pair.cluster.advance(2.0)
 
     key = front.received[0]

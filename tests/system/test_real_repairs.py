@@ -1,0 +1,262 @@
+"""What operators meet: a store that must not be used, a wrong configuration, and the repairs."""
+
+import base64
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from protokms.ports import free
+from protokms.sae import SaeError
+from tests.system.real_ears import windows
+from tests.system.real_lab import RealLab, eventually, exchange, exit_code, pair, protokms
+
+pytestmark = pytest.mark.slow
+
+Harm = Callable[[RealLab], None]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[RealLab]:
+    made = RealLab(tmp_path / "lab", pair(rate_bit_s=2e6))
+    made.up()
+    made.await_keys()
+    yield made
+    made.down()
+
+
+def config_of(bench: RealLab, node: str) -> str:
+    return str(bench.folder / node / "node.toml")
+
+
+# A store that must not be used
+
+
+def newer(bench: RealLab) -> None:
+    with closing(sqlite3.connect(bench.store("kms-1"))) as db:
+        db.execute("PRAGMA user_version = 99")
+
+
+def wrong_key(bench: RealLab) -> None:
+    write_key(bench.folder / "kms-1/node.key")
+
+
+def write_key(file: Path) -> None:
+    file.write_bytes(base64.b64encode(os.urandom(32)) + b"\n")
+
+
+def corrupt_row(bench: RealLab) -> None:
+    """Turn one bit in the middle of the sealed value that lies furthest back in the file."""
+    store = bench.store("kms-1")
+    octets = bytearray(store.read_bytes())
+    with closing(sqlite3.connect(store)) as db:
+        sealed = [value for (value,) in db.execute("SELECT sealed FROM row")]
+    at = max(octets.find(value[4:20]) for value in sealed) + 8
+    octets[at] ^= 1
+    store.write_bytes(octets)
+
+
+def corrupt_page(bench: RealLab) -> None:
+    """Overwrite the head of every page but the first."""
+    store = bench.store("kms-1")
+    octets = bytearray(store.read_bytes())
+    for at in range(8192, len(octets), 8192):
+        octets[at : at + 12] = b"\xff" * 12
+    store.write_bytes(octets)
+
+
+def cut_off(bench: RealLab) -> None:
+    store = bench.store("kms-1")
+    os.truncate(store, store.stat().st_size // 2)
+
+
+def row_removed_from_salts(bench: RealLab) -> None:
+    with closing(sqlite3.connect(bench.store("kms-1"))) as db, db:
+        db.execute("UPDATE salt SET salt = zeroblob(16)")
+
+
+def of_another_node(bench: RealLab) -> None:
+    shutil.copy2(bench.store("kms-2"), bench.store("kms-1"))
+
+
+def exposed(bench: RealLab) -> None:
+    bench.store("kms-1").chmod(0o644)
+
+
+def no_database(bench: RealLab) -> None:
+    bench.store("kms-1").write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("harm", "said", "remedy"),
+    [
+        (newer, "has version 99", "run the program that wrote it"),
+        (wrong_key, "sealed under another node key", "correct [node] node_key"),
+        (corrupt_row, "is not as written", "restore the file from a backup"),
+        (corrupt_page, "", "restore the file from a backup"),
+        (cut_off, "", "restore the file from a backup"),
+        (row_removed_from_salts, "another node key", "correct [node] node_key"),
+        (of_another_node, "belongs to node kms-2", "correct [node] data"),
+        (exposed, "can be opened by others", "chmod 600"),
+        (no_database, "", "restore the file from a backup"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_a_store_that_must_not_be_used_stops_the_node_which_says_what_to_do(
+    bench: RealLab, harm: Harm, said: str, remedy: str
+) -> None:
+    with bench.client("sae-2") as far:
+        waiting = far.enc_keys("sae-1", 2)
+    assert bench.terminate("kms-1") == 0
+    good = {file: file.read_bytes() for file in files_of(bench)}
+    harm(bench)
+    harmed = bench.store("kms-1").read_bytes()
+
+    check = protokms("node", config_of(bench, "kms-1"), "--check")
+    run = protokms("node", config_of(bench, "kms-1"))
+
+    for done in (check, run):
+        text = (done.stdout + done.stderr).decode()
+        assert done.returncode == 1, text
+        assert said in text
+        assert remedy in text
+        assert "kms-1/" in text
+        assert "Traceback" not in text
+    assert bench.store("kms-1").read_bytes() == harmed  # it never starts empty instead
+    for file, octets in good.items():
+        file.write_bytes(octets)
+    bench.store("kms-1").chmod(0o600)
+    bench.start("kms-1")
+    with bench.client("sae-1") as near:
+        assert near.dec_keys("sae-2", [key.key_id for key in waiting]) == waiting
+
+
+def files_of(bench: RealLab) -> list[Path]:
+    return [bench.store("kms-1"), bench.folder / "kms-1/node.key"]
+
+
+def test_a_second_process_on_the_same_store_is_refused_and_the_first_goes_on(
+    bench: RealLab,
+) -> None:
+    text = (bench.folder / "kms-1/node.toml").read_text()
+    twin = bench.folder / "kms-1/twin.toml"
+    taken = [line.split('"')[1] for line in text.splitlines() if line.startswith("bind = ")]
+    for bind, port in zip(taken, free("a twin", set()), strict=False):
+        text = text.replace(bind, f"{bind.rpartition(':')[0]}:{port}")
+    twin.write_text(text)  # only the store is in its way
+
+    second = protokms("node", str(twin))
+
+    assert second.returncode == 1
+    assert "is open in process" in second.stderr.decode()
+    for command in (("store", "check", "kms-2"), ("store", "reset", "kms-2", "--yes")):
+        done = protokms(*command, "--config", config_of(bench, "kms-1"))
+        assert done.returncode == 1
+        assert "is open in process" in done.stderr.decode()
+    with bench.client("sae-1") as near, bench.client("sae-2") as far:
+        exchange(near, far, 2)
+
+
+# A wrong configuration
+
+
+def test_check_tells_every_problem_of_a_configuration_at_once(bench: RealLab) -> None:
+    assert bench.terminate("kms-1") == 0
+    home = bench.folder / "kms-1"
+    bench.configure("store", "kms-1", mode="sometimes", max_bitz=5)
+    bench.configure("transport", "kms-1", heartbeat_s="often")
+    (home / "tls.key").unlink()
+    (home / "links/kms-2.key").write_text("no key")
+    (home / "process.key").chmod(0o644)
+    shutil.copy2(bench.folder / "kms-2/curve.key", home / "curve.key")
+
+    shape = protokms("node", config_of(bench, "kms-1"), "--check")
+    bench.configure("store", "kms-1", mode="local")
+    bench.configure("transport", "kms-1", heartbeat_s=1)
+    text = (home / "node.toml").read_text()
+    (home / "node.toml").write_text(text.replace("max_bitz = 5\n", ""))
+    files = protokms("node", config_of(bench, "kms-1"), "--check")
+    run = protokms("node", config_of(bench, "kms-1"))
+
+    assert (shape.returncode, files.returncode, run.returncode) == (1, 1, 1)
+    for word in ("store.mode", "max_bitz", "transport.heartbeat_s"):
+        assert word in shape.stderr.decode()
+    for word in ("tls.key", "links/kms-2.key", "process.key", "another CURVE key"):
+        assert word in files.stderr.decode()
+        assert word in run.stderr.decode()
+    assert "no key" not in files.stderr.decode().replace("is no key", "")
+
+
+# Repairs
+
+
+def epoch(bench: RealLab, node: str, peer: str) -> int:
+    actors = json.loads(bench.look(node, "/health"))["actors"]
+    return int(actors[f"key_store/{peer}"]["facts"]["epoch"])
+
+
+def test_a_store_is_checked_reset_and_filled_anew_in_a_new_epoch(bench: RealLab) -> None:
+    with bench.client("sae-1") as near, bench.client("sae-2") as far:
+        before = exchange(near, far, 32)
+        there, here = near.enc_keys("sae-2", 2), far.enc_keys("sae-1", 2)
+    old = epoch(bench, "kms-2", "kms-1")
+    config = "--config", config_of(bench, "kms-1")
+    assert bench.terminate("kms-1") == 0
+
+    checked = protokms("store", "check", "kms-2", *config, "--json")
+    unasked = protokms("store", "reset", "kms-2", *config)
+    unknown = protokms("store", "reset", "kms-9", *config, "--yes")
+    reset = protokms("store", "reset", "kms-2", *config, "--yes")
+    bench.start("kms-1")
+    bench.await_keys()
+
+    assert json.loads(checked.stdout)["rows"]["grant"] == 1
+    assert (unasked.returncode, unknown.returncode, reset.returncode) == (1, 1, 0)
+    assert b"there are stores of" in unknown.stderr
+    eventually(
+        lambda: epoch(bench, "kms-1", "kms-2") == epoch(bench, "kms-2", "kms-1"), "one epoch"
+    )
+    assert epoch(bench, "kms-1", "kms-2") > old
+    assert all(bench.ready(node) for node in bench.nodes)
+    with bench.client("sae-1") as near, bench.client("sae-2") as far:
+        assert far.dec_keys("sae-1", [key.key_id for key in there]) == there
+        with pytest.raises(SaeError) as gone:
+            near.dec_keys("sae-2", [key.key_id for key in here])
+        after = exchange(near, far, 64)
+    assert gone.value.status == 400
+    used = {part for key in before + there for part in windows(key.key.reveal())}
+    assert not any(part in used for key in after for part in windows(key.key.reveal()))
+
+
+def test_a_node_key_is_rotated_the_old_one_is_refused_and_keys_are_kept(bench: RealLab) -> None:
+    with bench.client("sae-2") as far:
+        waiting = far.enc_keys("sae-1", 3)
+    assert bench.terminate("kms-1") == 0
+    home = bench.folder / "kms-1"
+    before = bench.store("kms-1").read_bytes()
+
+    done = protokms(
+        "keys", "rotate", "--config", config_of(bench, "kms-1"), "--new-key", str(home / "new.key")
+    )
+    process = bench.launch("kms-1")  # the configuration still names the old one
+    refused = exit_code(process)
+    said = bench.log("kms-1").splitlines()[-1]
+    text = (home / "node.toml").read_text()
+    (home / "node.toml").write_text(text.replace('file = "node.key"', 'file = "new.key"'))
+    (home / "node.key").unlink()
+    bench.start("kms-1")
+
+    assert done.returncode == 0, done.stderr
+    assert (home / "new.key").stat().st_mode & 0o777 == 0o600
+    assert refused == 1
+    assert "another node key" in said
+    assert bench.store("kms-1").read_bytes() != before
+    with bench.client("sae-1") as near, bench.client("sae-2") as far:
+        assert near.dec_keys("sae-2", [key.key_id for key in waiting]) == waiting
+        bench.await_keys()
+        exchange(near, far, 8)
