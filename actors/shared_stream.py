@@ -1,13 +1,13 @@
-"""The conversation of two ends about their stream: resume, batches, leases, transfers (R1-R7)."""
+"""The conversation of two ends about their stream: batches, leases, transfers (R1-R6)."""
 
 from actors.base import System, handles
 from actors.batches import BATCH_MAX, BATCH_MIN, Batches
+from actors.in_step import InStep
 from actors.journal import Shelf
-from actors.keeper import Keeper, StoreOptions
+from actors.keeper import StoreOptions
 from actors.protocol import blocks, links
 from actors.protocol.blocks import Head, SegmentId
-from actors.protocol.peers import PeerDown, PeerUp, Subscribe
-from actors.standing import LIMIT, Epoch, Standing, Verdict
+from actors.standing import Epoch
 from actors.stream import NEVER, Stream
 from actors.vault import Clock
 from transport.envelope import Address
@@ -30,18 +30,16 @@ class FormNow(Message):
     """Enough waiting: form a batch of what has arrived."""
 
 
-class SharedStream(Keeper):
-    """One end of the stream: who stands where, which batch is whose, what may be used."""
+class SharedStream(InStep):
+    """One end of the stream: which batch is whose, which segment may be used."""
 
     lease_octets = LEASE_AHEAD
     want_octets = WANT_BELOW
 
     def __init__(self, system: System, name: str, options: StoreOptions) -> None:
         super().__init__(system, name, options)
-        self.peer = Address(f"key_store/{system.node}", options.peer)
         self.link = Address(f"quantum_link/{options.peer}", system.node)
         self.max_octets = options.max_bits // 8
-        self.peer_up = False
         self._peer_credit = WINDOW
         self._credit_told = -1
         self._room_told = WINDOW
@@ -49,13 +47,14 @@ class SharedStream(Keeper):
         self._forming = False
         self._wanted = NEVER
 
-    def load(self, shelf: Shelf) -> None:
-        """Rebuild both halves of the ledger from the rows."""
-        start = self._number()
-        self.standing = Standing(self.journal, shelf, start)
+    def load_stream(self, shelf: Shelf) -> None:
+        """Rebuild the stream and what is undecided."""
         end = 0 if self.system.node < self.options.peer else 1
         self.stream = Stream(self.journal, shelf, self.standing, end)
         self.batches = Batches(self.journal, shelf, self.standing, self.stream)
+
+    def load(self, shelf: Shelf) -> None:
+        """Load, and mark what the grants held have used."""
         super().load(shelf)
         for holding in self.vault.holdings.values():
             self.stream.mark(holding.grant.pieces)
@@ -66,82 +65,6 @@ class SharedStream(Keeper):
         """Whether a segment is still there."""
         return name in self.stream.segments
 
-    def started(self) -> None:
-        """Load, and ask the peer where it stands."""
-        super().started()
-        self.tell(Address("peer_manager", self.system.node), Subscribe())
-        self._ask()
-        self.submit()
-
-    def before_commit(self) -> None:
-        """What was seen of the peer is stored with what it caused (R7)."""
-        if len(self.journal) and self.standing.stale:
-            self.standing.save()
-
-    def mark(self) -> int:
-        """The ledger seq that the commit makes durable."""
-        return self.standing.seq
-
-    def committed(self, mark: int) -> None:
-        """Words that wait for no commit may now carry this seq."""
-        self.standing.committed = min(mark, self.standing.seq)  # an epoch may have begun since
-
-    def say(self, word: Message) -> None:
-        """Tell the peer, once everything collected so far is durable."""
-        self.effect(lambda: self.tell(self.peer, word))
-
-    def admit(self, head: Head) -> bool:
-        """Admit a word of the peer's, or drop it and ask if it shows that we are lost."""
-        if self.standing.admits(head):
-            return True
-        self.system.meter.add("protokms_words_dropped", peer=self.store)
-        if self.standing.doubtful(head):
-            self._ask()
-        return False
-
-    # Resume (R7)
-
-    def _number(self) -> int:
-        return int.from_bytes(self.system.random(8), "big") % (LIMIT - 1) + 1
-
-    def _ask(self) -> None:
-        was = self.standing.resumed
-        self.say(self.standing.ask(self._number()))
-        if was:
-            self.tell(self.link, links.LinkClosed())
-
-    @handles(PeerUp)
-    def on_peer_up(self, _: PeerUp) -> None:
-        """A new connection: ask where we stand."""
-        self.peer_up = True
-        self._ask()
-
-    @handles(PeerDown)
-    def on_peer_down(self, _: PeerDown) -> None:
-        """Nothing is emitted nor allocated while the peer is away."""
-        self.peer_up = False
-        self.tell(self.link, links.LinkClosed())
-
-    @handles(blocks.ResumeAsk)
-    def on_ask(self, word: blocks.ResumeAsk) -> None:
-        """Say where we stand; ask back if the peer is new to us."""
-        self.peer_up = True
-        if self.standing.must_ask(word):
-            self._ask()
-        self.say(self.standing.reply(word))
-
-    @handles(blocks.Resume)
-    def on_resume(self, word: blocks.Resume) -> None:
-        """Judge where both stand."""
-        verdict = self.standing.judge(word)
-        if verdict is Verdict.RESUMED:
-            self.on_resumed()
-        elif verdict is Verdict.ROLLED_BACK:
-            self.alarm("rolled_back")
-            self.new_epoch((self.standing.epoch[0] + 1, self._number()))
-        elif verdict is Verdict.JOIN:
-            self.new_epoch((word.number, word.random))
-
     def on_resumed(self) -> None:
         """Both ends agree: open the link, repeat what the peer may have missed."""
         self.peer_up = True
@@ -151,20 +74,15 @@ class SharedStream(Keeper):
         self.lease_ahead()
         self.repeat(self.clock, everything=True)
 
+    def on_out_of_step(self) -> None:
+        """The link emits nothing meanwhile."""
+        self.tell(self.link, links.LinkClosed())
+
     def new_epoch(self, epoch: Epoch) -> None:
-        """Destroy the bits of the old epoch, begin the new one, ask again."""
-        self.log.warning("new_epoch", number=epoch[0])
+        """Destroy the bits of the old epoch first."""
         self.stream.destroy()
         self.batches.destroy()
-        self.vault.epoch_closed(self.clock)
-        self.standing.enter(epoch)
-        self.tell(self.link, links.LinkClosed())
-        self._ask()
-
-    def alarm(self, what: str) -> None:
-        """Something happened that a healthy network does not do."""
-        self.log.error("alarm", what=what, peer=self.store)
-        self.system.meter.add("protokms_alarms", kind=what, peer=self.store)
+        super().new_epoch(epoch)
 
     # The quantum link (R1, R2)
 
@@ -406,7 +324,7 @@ class SharedStream(Keeper):
     def on_tick(self, now: Clock) -> None:
         """Repeat, forget what nobody named, burn what nobody uses."""
         if not self.standing.resumed:
-            self._ask()
+            self.ask_peer()
             return
         self.batches.forget_arrived(now.now - ARRIVED_S)
         lost = self.batches.forget_emitted(now.now - EMITTED_S)

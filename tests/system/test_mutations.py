@@ -343,7 +343,7 @@ TABLE = [
         "R7",
         "no question after a reconnect",
         SharedStream,
-        "_ask",
+        "ask_peer",
         broken.nothing,
         resume.test_r7_an_end_asks_again_after_every_reconnect,
     ),

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.slow
 ERASE_S = 1.0
 PATIENCE_S = 30.0
 """Far more than `ERASE_S`, for a slow machine; the exact time is tested on a manual clock."""
-RATE = 3e5
-"""Bit/s of the link: so slow that the log is not overwritten by new rows, only by erasing."""
+ROOM = 400_000
+"""Bits that a store takes: once it is full the log does not grow, and not wrap, by itself."""
 TRACE = 16
 """Octets of a sealed value by which it is known again, taken from every `TRACE_EVERY` of it."""
 TRACE_EVERY = 256
@@ -93,8 +93,8 @@ class Thief:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[RealLab]:
-    made = RealLab(tmp_path / "lab", pair(rate_bit_s=RATE))
-    made.configure("store", erase_s=ERASE_S, redelivery_s=2.0)
+    made = RealLab(tmp_path / "lab", pair(rate_bit_s=3e5))
+    made.configure("store", erase_s=ERASE_S, redelivery_s=2.0, max_bits=ROOM)
     made.up()
     made.await_keys()
     yield made
