@@ -14,29 +14,29 @@ help:
 	@echo "make check      format, lint, types, import contracts"
 
 .venv/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	@$(PYTHON) -m venv .venv
 
 .venv/.run: setup.cfg pyproject.toml | .venv/bin/python
-	$(PY) -m pip install --quiet --disable-pip-version-check -e .
-	touch $@
+	@$(PY) -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
 
 .venv/.test: setup.cfg pyproject.toml | .venv/bin/python
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test]'
-	touch $@ .venv/.run
+	@$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@ .venv/.run
 
 .venv/.dev: setup.cfg pyproject.toml | .venv/bin/python
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	touch $@ .venv/.run .venv/.test
+	@$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ .venv/.run .venv/.test
 
 demo: .venv/.run
 	@.venv/bin/protokms demo
 
 test: .venv/.test
-	$(PY) -m pytest
+	@$(PY) -m pytest
 
 test-all: .venv/.test
-	$(PY) -m pytest -m "not soak"
+	@$(PY) -m pytest -m "not soak"
 
 soak: .venv/.test
 	SOAK=$(SOAK) $(PY) -m pytest -m soak
