@@ -45,7 +45,7 @@ def all_commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, 
             yield *path, name
 
 
-EVERY = list(all_commands(typer.main.get_command(commands.app)))  # type: ignore[arg-type]
+EVERY = list(all_commands(typer.main.get_command(commands.app)))
 
 
 @pytest.mark.parametrize("path", EVERY, ids=" ".join)
