@@ -1,8 +1,8 @@
 """The command `protokms`: a running node takes a short way in, everything else goes to typer."""
 
 import sys
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
+
+from protokms.release import version
 
 _HELP = frozenset({"--help", "-h"})
 
@@ -22,11 +22,3 @@ def main() -> None:
     from protokms.commands import app  # noqa: PLC0415 -- neither here for the reasons above
 
     app(prog_name="protokms")
-
-
-def version() -> str:
-    """Return the version of the installed distribution."""
-    try:
-        return version_of("protokms")
-    except PackageNotFoundError:
-        return "0+source"  # run from a folder, not installed

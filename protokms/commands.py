@@ -1,7 +1,5 @@
 """What people type: every command of `protokms`, with an example in its help."""
 
-import importlib
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -11,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from protokms import cli, cli_lab, cli_sae
+from protokms import cli_bench, cli_lab, cli_sae, release
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +22,7 @@ app = typer.Typer(
 store = typer.Typer(no_args_is_help=True, help="Look at, or give up, the store of one peer.")
 keys = typer.Typer(no_args_is_help=True, help="Change the key that seals a node's store.")
 app.add_typer(cli_lab.app, name="lab", help="Make and run networks of nodes on this machine.")
+app.add_typer(cli_bench.app, name="bench")
 app.add_typer(cli_sae.app, name="sae", help="Fetch keys as an application would (ETSI GS QKD 014).")
 app.add_typer(store, name="store")
 app.add_typer(keys, name="keys")
@@ -38,7 +37,7 @@ def root(
 ) -> None:
     """Take the options that stand before a command."""
     if version:
-        typer.echo(cli.version())
+        typer.echo(release.version())
         raise typer.Exit
 
 
@@ -175,8 +174,3 @@ def keys_rotate(
         typer.echo(str(why), err=True)
         raise typer.Exit(1) from None
     typer.echo(f"{rows} sealed rows are under the key in {new_key} now; point node_key at it")
-
-
-if importlib.util.find_spec("protokms.cli_bench"):
-    bench = importlib.import_module("protokms.cli_bench")
-    app.add_typer(bench.app, name="bench", help="Measure what this machine can do.")

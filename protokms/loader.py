@@ -46,12 +46,33 @@ def get(path: str, host: str = "bench") -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
 
 
-class Client(asyncio.Protocol):
+class _Reader(asyncio.Protocol):
+    """Takes whole HTTP responses with a Content-Length, one at a time, out of what comes in."""
+
+    _buffer = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Take octets; `response` hears of each whole response."""
+        self._buffer = self._buffer + data if self._buffer else data
+        head, mark, rest = self._buffer.partition(_HEAD_END)
+        if not mark:
+            return
+        at = head.lower().find(b"content-length:")
+        length = int(head[at + 15 :].split(b"\r\n", 1)[0])
+        if len(rest) >= length:
+            self._buffer = b""
+            self.response(int(head[9:12]), rest[:length])
+
+    def response(self, status: int, body: bytes) -> None:
+        """Take one response."""
+        raise NotImplementedError
+
+
+class Client(_Reader):
     """One keep-alive connection with one request open at a time."""
 
     def __init__(self, score: Score, first: bytes, following: Next) -> None:
         self._score, self._first, self._following = score, first, following
-        self._buffer = b""
         self._sent = 0.0
         self._transport: asyncio.Transport | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -61,20 +82,8 @@ class Client(asyncio.Protocol):
         self._transport = transport
         self._send(self._first)
 
-    def data_received(self, data: bytes) -> None:
-        """Take octets; when a response is whole, score it and go on."""
-        self._buffer = self._buffer + data if self._buffer else data
-        end = self._buffer.find(_HEAD_END)
-        if end < 0:
-            return
-        head = self._buffer[:end]
-        at = head.lower().find(b"content-length:")
-        length = int(head[at + 15 :].split(b"\r\n", 1)[0])
-        start = end + len(_HEAD_END)
-        if len(self._buffer) < start + length:
-            return
-        body, self._buffer = self._buffer[start : start + length], b""
-        status = int(head[9:12])
+    def response(self, status: int, body: bytes) -> None:
+        """Score it and go on."""
         if status == 200:  # noqa: PLR2004 -- OK
             self._score.seconds.append(time.perf_counter() - self._sent)
         else:
@@ -187,22 +196,14 @@ async def _worker(
         transport.close()
 
 
-class _Caller(asyncio.Protocol):
+class _Caller(_Reader):
     """One connection whose responses go into a queue."""
 
     def __init__(self, answers: "asyncio.Queue[tuple[int, bytes]]") -> None:
-        self._answers, self._buffer = answers, b""
+        self._answers = answers
 
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        head, mark, rest = self._buffer.partition(_HEAD_END)
-        if not mark:
-            return
-        at = head.lower().find(b"content-length:")
-        length = int(head[at + 15 :].split(b"\r\n", 1)[0])
-        if len(rest) >= length:
-            self._buffer = b""
-            self._answers.put_nowait((int(head[9:12]), rest[:length]))
+    def response(self, status: int, body: bytes) -> None:
+        self._answers.put_nowait((status, body))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._answers.put_nowait((0, b""))

@@ -19,10 +19,10 @@ from actors.writer import Writer
 from protokms import config as configs
 from protokms import directory as directories
 from protokms import ports, wiring
-from protokms.cli import version
 from protokms.keyfiles import BadFile
 from protokms.meter import MemoryMeter
 from protokms.observe import Observer
+from protokms.release import version
 from protokms.sections import CORE, NodeConfig
 from protokms.tables import ConfigError
 from protokms.tree import FRONT, Tree

@@ -136,6 +136,7 @@ class Tree:
             reordering=link.reordering,
             corruption=link.corruption,
             outages=tuple(link.outages),
+            seed=link.seed,
         )
         options = udp.Options(
             peer=link.peer,

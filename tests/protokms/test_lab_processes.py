@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,11 @@ from protokms.lab_processes import Running
 pytestmark = pytest.mark.slow
 
 WAIT = ["/bin/sh", "-c", "exec sleep 60"]
+HEADLESS = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
 STUBBORN = ["/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"]
 
 
@@ -77,6 +83,17 @@ def test_a_stubborn_process_is_killed_after_a_while(tmp_path: Path) -> None:
 
     assert lab_processes.stop_all([made], 0.2) == [made]
     assert not made.alive
+
+
+def test_a_process_has_not_ended_while_one_of_its_threads_lives(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HEADLESS]
+    made = lab_processes.start(command, tmp_path / "log", tmp_path / "pid")
+    while made.alive:  # until its first thread is dead, as it is for a moment after SIGKILL
+        os.sched_yield()
+
+    assert lab_processes.wait_all([made], 0.1) == [made]
+    os.kill(made.pid, signal.SIGKILL)
+    assert lab_processes.wait_all([made], 10.0) == []
 
 
 @pytest.mark.parametrize("text", ["", "12", "a b c", "1\n2", "\0\0\0", "9" * 6000 + " 1 x"])

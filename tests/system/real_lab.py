@@ -49,11 +49,11 @@ def pair(**link: Any) -> Topology:
 
 
 class RealLab:
-    """One lab in a folder; `down` ends whatever of it still runs."""
+    """One lab in a folder, made there if there is a shape; `down` ends what of it still runs."""
 
-    def __init__(self, folder: Path, shape: Topology) -> None:
+    def __init__(self, folder: Path, shape: Topology | None = None) -> None:
         self.folder = folder
-        self.made = lab.init(folder, shape)
+        self.made = lab.init(folder, shape) if shape else lab.read(folder)
         self.slow_s = 0.0
         """Seconds that a commit takes longer at most, at nodes launched from now on."""
         self.nodes = [node.name for node in self.made.nodes]
@@ -190,6 +190,11 @@ class RealLab:
     def ready(self, node: str) -> bool:
         """Whether it says so; an answer there must be."""
         return bool(json.loads(self.look(node, "/ready"))["ready"])
+
+    def facts(self, node: str, actor: str) -> dict[str, str]:
+        """What an actor says of itself in `/health`."""
+        found: dict[str, str] = json.loads(self.look(node, "/health"))["actors"][actor]["facts"]
+        return found
 
     def metric(self, node: str, name: str, **labels: str) -> float:
         """The sum of a metric over all series with these labels."""

@@ -75,7 +75,7 @@ def cut_off(bench: RealLab) -> None:
     os.truncate(store, store.stat().st_size // 2)
 
 
-def row_removed_from_salts(bench: RealLab) -> None:
+def other_salt(bench: RealLab) -> None:
     with closing(sqlite3.connect(bench.store("kms-1"))) as db, db:
         db.execute("UPDATE salt SET salt = zeroblob(16)")
 
@@ -92,6 +92,20 @@ def no_database(bench: RealLab) -> None:
     bench.store("kms-1").write_bytes(b"")
 
 
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lab that has run, with keys that wait at kms-1."""
+    made = RealLab(tmp_path_factory.mktemp("stopped") / "lab", pair(rate_bit_s=2e6))
+    try:
+        made.up()
+        made.await_keys()
+        with made.client("sae-2") as far:
+            far.enc_keys("sae-1", 2)
+    finally:
+        made.down()
+    return made.folder
+
+
 @pytest.mark.parametrize(
     ("harm", "said", "remedy"),
     [
@@ -100,7 +114,7 @@ def no_database(bench: RealLab) -> None:
         (corrupt_row, "is not as written", "restore the file from a backup"),
         (corrupt_page, "", "restore the file from a backup"),
         (cut_off, "", "restore the file from a backup"),
-        (row_removed_from_salts, "another node key", "correct [node] node_key"),
+        (other_salt, "another node key", "correct [node] node_key"),
         (of_another_node, "belongs to node kms-2", "correct [node] data"),
         (exposed, "can be opened by others", "chmod 600"),
         (no_database, "", "restore the file from a backup"),
@@ -108,12 +122,9 @@ def no_database(bench: RealLab) -> None:
     ids=lambda value: value.__name__ if callable(value) else "",
 )
 def test_a_store_that_must_not_be_used_stops_the_node_which_says_what_to_do(
-    bench: RealLab, harm: Harm, said: str, remedy: str
+    stopped: Path, tmp_path: Path, harm: Harm, said: str, remedy: str
 ) -> None:
-    with bench.client("sae-2") as far:
-        waiting = far.enc_keys("sae-1", 2)
-    assert bench.terminate("kms-1") == 0
-    good = {file: file.read_bytes() for file in files_of(bench)}
+    bench = RealLab(shutil.copytree(stopped, tmp_path / "copy"))
     harm(bench)
     harmed = bench.store("kms-1").read_bytes()
 
@@ -128,16 +139,21 @@ def test_a_store_that_must_not_be_used_stops_the_node_which_says_what_to_do(
         assert "kms-1/" in text
         assert "Traceback" not in text
     assert bench.store("kms-1").read_bytes() == harmed  # it never starts empty instead
-    for file, octets in good.items():
-        file.write_bytes(octets)
-    bench.store("kms-1").chmod(0o600)
+
+
+def test_a_store_that_is_put_right_again_has_all_its_keys(bench: RealLab) -> None:
+    with bench.client("sae-2") as far:
+        waiting = far.enc_keys("sae-1", 2)
+    assert bench.terminate("kms-1") == 0
+    good = bench.store("kms-1").read_bytes()
+    corrupt_row(bench)
+    assert protokms("node", config_of(bench, "kms-1")).returncode == 1
+
+    bench.store("kms-1").write_bytes(good)
     bench.start("kms-1")
+
     with bench.client("sae-1") as near:
         assert near.dec_keys("sae-2", [key.key_id for key in waiting]) == waiting
-
-
-def files_of(bench: RealLab) -> list[Path]:
-    return [bench.store("kms-1"), bench.folder / "kms-1/node.key"]
 
 
 def test_a_second_process_on_the_same_store_is_refused_and_the_first_goes_on(
@@ -196,8 +212,7 @@ def test_check_tells_every_problem_of_a_configuration_at_once(bench: RealLab) ->
 
 
 def epoch(bench: RealLab, node: str, peer: str) -> int:
-    actors = json.loads(bench.look(node, "/health"))["actors"]
-    return int(actors[f"key_store/{peer}"]["facts"]["epoch"])
+    return int(bench.facts(node, f"key_store/{peer}")["epoch"])
 
 
 def test_a_store_is_checked_reset_and_filled_anew_in_a_new_epoch(bench: RealLab) -> None:
