@@ -39,7 +39,7 @@ test-all: .venv/.test
 	@$(PY) -m pytest -m "not soak"
 
 soak: .venv/.test
-	SOAK=$(SOAK) $(PY) -m pytest -m soak
+	SOAK=$(SOAK) $(PY) -m pytest -m soak -s -o faulthandler_timeout=0 -o timeout=0
 
 check: .venv/.dev
 	.venv/bin/ruff format --check .

@@ -160,7 +160,10 @@ class SlavesSide(SharedStream):
     def get_key_with_ids(self, ask: keys.GetKeyWithIds) -> Message | object:
         """Hand keys out; a grant unknown here may be on its way from the owner."""
         unknown = dict.fromkeys(n.grant for n in ask.names if not self.vault.knows(n.grant))
-        can_ask = self.peer_up and self.standing.ready and len(self._queries) < QUERIES_MAX
+        in_step = self.peer_up and self.standing.ready
+        if unknown and not in_step and self.options.mode == "local" and not self.draining:
+            raise Refused("peer_down", f"{self.store} may know of this key, and is away")
+        can_ask = in_step and len(self._queries) < QUERIES_MAX
         if not unknown or not can_ask or self.draining:
             return super().get_key_with_ids(ask)
         answer = self.later()

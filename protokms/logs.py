@@ -28,7 +28,7 @@ def configure(kind: Kind = "auto", stream: TextIO | None = None, level: str = "i
             _console() if console else _json,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(out),
         cache_logger_on_first_use=True,
     )
 

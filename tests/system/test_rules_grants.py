@@ -247,6 +247,16 @@ def test_r9_local_the_slaves_side_says_no_within_a_second() -> None:
     rest(pair)
 
 
+def test_r9_local_an_unknown_key_is_not_denied_while_its_owner_is_away() -> None:
+    pair = ready(mode="local")
+    pair.cluster.cut("a", "b")
+    pair.cluster.advance(5.0)
+
+    away = code(pair.dec(b"perhaps one.", wait=0.2))
+
+    assert away == "peer_down"
+
+
 def test_r9_local_an_announcement_is_never_refused_for_limits() -> None:
     pair = ready(mode="local", max_undelivered_bits_pair=8 * 64)
     pair.lost = {grants.GrantsHeld}
