@@ -206,6 +206,12 @@ class Actor(pykka.ThreadingActor):
         self._commits[token] = then
         self.system.commit(self.address, changes, token)
 
+    @property
+    def waiting(self) -> int:
+        """How many messages wait in the mailbox; any thread may ask."""
+        inbox: Any = self.actor_inbox  # Pykka's idea of one does not tell its length
+        return int(inbox.qsize())
+
     # What Pykka calls
 
     @staticmethod

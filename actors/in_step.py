@@ -49,8 +49,14 @@ class InStep(Keeper):
         self.standing.committed = min(mark, self.standing.seq)  # an epoch may have begun since
 
     def say(self, word: Message) -> None:
-        """Tell the peer, once everything collected so far is durable."""
-        self.effect(lambda: self.tell(self.peer, word))
+        """Tell the peer, once everything collected so far is durable.
+
+        Like the wire this may lose a word: each is said again until it is acknowledged.
+        """
+        if self.overdue:
+            self.system.meter.add("protokms_words_unsaid", peer=self.store)
+        else:
+            self.effect(lambda: self.tell(self.peer, word))
 
     def admit(self, head: Head) -> bool:
         """Admit a word of the peer's, or drop it and ask if it shows that we are lost."""

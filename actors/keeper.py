@@ -16,6 +16,8 @@ TICK_S = 0.5
 KEYS_MAX = 1024
 KEY_OCTETS_MAX = 1 << 16
 SLAVES_MAX = 16
+EFFECTS_MAX = 10_000
+"""Effects that may wait for a commit that does not return, as on a full disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,10 +193,17 @@ class Keeper(Actor):
         self.draining = True
         return Drained()
 
+    @property
+    def overdue(self) -> bool:
+        """Whether so much waits for a commit that more would only cost memory."""
+        return len(self._effects) >= EFFECTS_MAX
+
     def not_draining(self) -> None:
-        """Refuse while the node is being stopped."""
+        """Refuse while the node is being stopped, or its disk takes nothing."""
         if self.draining:
             raise Refused("not_ready", "the node is stopping")
+        if self.overdue:
+            raise Refused("busy", "the disk does not keep up")
 
 
 def check_request(ask: keys.GetKey) -> None:

@@ -98,6 +98,7 @@ class KeyStore(SlavesSide):
         while self._asked and len(made) < VOLLEY_GRANTS:
             ask = self._asked[0].ask
             if ask.number * ask.size > self.stream.usable:
+                self.lease_more(ask.number * ask.size)
                 break
             made.append(self._allocate(self._asked.popleft(), now))
         self.lease_ahead()

@@ -20,6 +20,7 @@ EMITTED_S = 20.0
 ARRIVED_S = 10.0
 WINDOW = 2 << 20
 LEASE_AHEAD = 128 << 10
+LEASE_LEAST = 16 << 10
 IDLE_BURN_S = 600.0
 WANT_EVERY_S = 0.1
 WANT_BELOW = 256 << 10
@@ -46,6 +47,7 @@ class SharedStream(InStep):
         self._room_at = NEVER
         self._forming = False
         self._wanted = NEVER
+        self._ahead = min(LEASE_LEAST, self.lease_octets)
 
     def load_stream(self, shelf: Shelf) -> None:
         """Rebuild the stream and what is undecided."""
@@ -237,7 +239,7 @@ class SharedStream(InStep):
         now = self.clock.now
         ahead = self.stream.usable + self.stream.asked
         names = []
-        while ahead < self.lease_octets and (segment := self.stream.lease_next(now)):
+        while ahead < self._ahead and (segment := self.stream.lease_next(now)):
             names.append(segment.id)
             ahead += segment.free
         if names:
@@ -258,6 +260,11 @@ class SharedStream(InStep):
             for name in word.segments:
                 self.stream.lease_held(name)
             self.on_stock()
+
+    def lease_more(self, needed: int) -> None:
+        """Somebody waits for a lease: have more ahead from now on, for a while."""
+        self._ahead = min(self.lease_octets, max(needed, 2 * self._ahead))
+        self.lease_ahead()
 
     def on_stock(self) -> None:
         """There are new bits to use."""
@@ -331,6 +338,7 @@ class SharedStream(InStep):
         if lost:
             self.system.meter.add("protokms_octets_lost", lost, peer=self.store)
             self._tell_credit()
+        self._ahead = max(min(LEASE_LEAST, self.lease_octets), self._ahead * 7 // 8)
         self.stream.burn_idle(now.now - IDLE_BURN_S)
         self._tell_room(now.now)
         self.repeat(now)

@@ -18,6 +18,10 @@ QUERY_S = 1.0
 GRANTS_MAX = 256
 PIECES_MAX = 512
 TTL_MAX_S = 1e9
+HELD_MIN = 1 << 16
+HELD_BITS = 128
+"""Grants held at most: so many, or one for so many bits of what an SAE may leave undelivered."""
+TOMBS_MAX = 1 << 16
 
 
 @local
@@ -42,6 +46,7 @@ class SlavesSide(SharedStream):
         self.homes: dict[str, str] = {}
         """Which SAE is at which KMS."""
         self._queries: list[Query] = []
+        self._held_max = max(HELD_MIN, options.max_undelivered_bits_sae // HELD_BITS)
 
     @handles(Located)
     def on_located(self, news: Located) -> None:
@@ -66,13 +71,14 @@ class SlavesSide(SharedStream):
                 pairs.update({(grant.master, slave): None for slave in grant.slaves})
             elif code != "wait":
                 refusals.append(Refusal(grant.id, code))
-                self.log.warning("grant_refused", code=code, peer=self.store)
         head = self.standing.head()
         if held:
             loads = tuple(self.vault.load(*pair) for pair in pairs) if self._local(word) else ()
             self.say(grants.GrantsHeld(head=head, ids=tuple(held), loads=loads))
             self.effect(lambda: self._now_held(held))
         if refusals:
+            codes = ", ".join(dict.fromkeys(refusal.code for refusal in refusals))
+            self.log.warning("grants_refused", n=len(refusals), codes=codes, peer=self.store)
             self.say(grants.GrantsRefused(head=head, refusals=tuple(refusals)))
 
     @staticmethod
@@ -83,14 +89,10 @@ class SlavesSide(SharedStream):
         """Hold one grant; return `held`, `wait`, or the code of the refusal."""
         if self.vault.knows(grant.id):
             return "void" if self.vault.voided(grant.id) else "held"
-        code = self._check(grant) or self._check_pieces(grant.pieces)
+        code = self._check(grant) or self._check_pieces(grant.pieces) or self._check_room(grant)
         if code:
             return code
         octets = b"".join(self._cut(piece) for piece in grant.pieces)
-        if grant.mode == "confirmed" and any(
-            len(octets) > self.room(grant.master, slave) for slave in grant.slaves
-        ):
-            return "too_many_undelivered"
         self.stream.mark(grant.pieces)
         self.vault.hold(grant, octets, now)
         self.standing.count()
@@ -106,6 +108,15 @@ class SlavesSide(SharedStream):
         theirs = self.homes.get(grant.master) == self.store
         ours = all(self.homes.get(slave) == self.system.node for slave in grant.slaves)
         return "" if theirs and ours else "not_allowed"
+
+    def _check_room(self, grant: Grant) -> str:
+        """Limits are no reason to refuse a `local` grant, which was answered; it may wait."""
+        octets = grant.number * grant.size
+        full = len(self.vault.holdings) >= self._held_max
+        if grant.mode == "local":
+            return "wait" if full else ""
+        full = full or any(octets > self.room(grant.master, slave) for slave in grant.slaves)
+        return "too_many_undelivered" if full else ""
 
     def _check_pieces(self, pieces: tuple[Piece, ...]) -> str:
         """Mirror: these octets are the peer's to allocate, and were never used (R7)."""
@@ -134,6 +145,8 @@ class SlavesSide(SharedStream):
         if not self.admit(word.head):
             return
         good = [void for void in word.grants if len(void.id) == keys.ID_OCTETS]
+        if len(self.vault.tombs) >= TOMBS_MAX:
+            good = [void for void in good if self.vault.knows(void.id)]  # others come again
         for void in good:
             pieces = tuple(piece for piece in void.pieces if self._within(piece))
             if not self.vault.knows(void.id) and any(map(self._used, pieces)):
@@ -159,13 +172,15 @@ class SlavesSide(SharedStream):
     @handles(keys.GetKeyWithIds)
     def get_key_with_ids(self, ask: keys.GetKeyWithIds) -> Message | object:
         """Hand keys out; a grant unknown here may be on its way from the owner."""
+        self.not_draining()
         unknown = dict.fromkeys(n.grant for n in ask.names if not self.vault.knows(n.grant))
         in_step = self.peer_up and self.standing.ready
-        if unknown and not in_step and self.options.mode == "local" and not self.draining:
+        if unknown and not in_step and self.options.mode == "local":
             raise Refused("peer_down", f"{self.store} may know of this key, and is away")
-        can_ask = in_step and len(self._queries) < QUERIES_MAX
-        if not unknown or not can_ask or self.draining:
+        if not unknown or not in_step:
             return super().get_key_with_ids(ask)
+        if len(self._queries) >= QUERIES_MAX:
+            raise Refused("busy", f"too many fetches wait for word from {self.store}")
         answer = self.later()
         self._queries.append(Query(ask, answer, set(unknown), self.clock.now + QUERY_S))
         self.remind(QUERY_S, QueriesDue())

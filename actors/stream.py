@@ -5,6 +5,7 @@ A segment is a confirmed batch less its tag key; its octets lie in a row of thei
 are blanked in memory as soon as they are used, and on disk at the next `wipe`.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -54,7 +55,8 @@ class Segment:
 
     def overlaps(self, start: int, end: int) -> bool:
         """Whether any of these octets is known to be gone."""
-        return any(start < e and s < end for s, e in self.used)
+        after = bisect_left(self.used, (end,))
+        return after > 0 and self.used[after - 1][1] > start
 
     def mark(self, start: int, end: int) -> None:
         """Mirror: the owner has used these octets."""
@@ -62,7 +64,14 @@ class Segment:
         if self.used and self.used[-1][1] == start:  # nearly always: owners go front to back
             self.used[-1] = (self.used[-1][0], end)
         else:
-            self.used = _merged([*self.used, (start, end)])
+            first = bisect_left(self.used, (start,))
+            if first and self.used[first - 1][1] >= start:
+                first -= 1
+            after = bisect_right(self.used, (end, len(self.octets)))
+            met = self.used[first:after]
+            if met:
+                start, end = min(start, met[0][0]), max(end, met[-1][1])
+            self.used[first:after] = [(start, end)]
 
 
 class Stream:
@@ -342,13 +351,3 @@ def segment_key(name: SegmentId) -> bytes:
 def segment_id(key: bytes) -> SegmentId:
     """Undo `segment_key`."""
     return SegmentId(key[0], int.from_bytes(key[1:], "big"))
-
-
-def _merged(ranges: list[Range]) -> list[Range]:
-    made: list[Range] = []
-    for start, end in sorted(ranges):
-        if made and start <= made[-1][1]:
-            made[-1] = (made[-1][0], max(end, made[-1][1]))
-        else:
-            made.append((start, end))
-    return made

@@ -24,6 +24,8 @@ from transport.envelope import Address, Envelope
 from transport.message import Message
 
 _JOIN_S = 10.0
+_MAILBOX = 10_000
+_MAILBOX_OCTETS = 16 << 20
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -192,6 +194,9 @@ class ThreadSystem:
         envelope = self._admit(node, process, octets)
         if envelope is None:
             return
+        if node != self.node and self._is_full(envelope.to.name, len(octets)):
+            self.meter.add("protokms_undeliverable", reason="mailbox_full")
+            return
         try:
             self._inboxes[envelope.to.name](envelope)
         except (KeyError, pykka.ActorDeadError):
@@ -227,6 +232,15 @@ class ThreadSystem:
     def _free(self, name: str) -> None:
         if name in self._inboxes:
             raise ValueError(f"{name}@{self.node} is taken")
+
+    def _is_full(self, name: str, octets: int) -> bool:
+        """Tell whether so much waits for an actor that another node must not add such a frame.
+
+        Mailboxes know no limit (R17): nobody in here waits, or loses a message, for a full one.
+        """
+        cell = self._cells.get(name)
+        most = min(_MAILBOX, _MAILBOX_OCTETS // max(1, octets))
+        return cell is not None and cell.actor.waiting > most
 
     def _process_of(self, name: str) -> str:
         talk, _, process = name.partition("/")

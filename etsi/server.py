@@ -56,7 +56,7 @@ class HttpServer:
         self._socket: socket.socket | None = None
         self._ended: asyncio.Future[None] | None = None
         self._accepting: asyncio.Task[None] | None = None
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._handshakes: dict[asyncio.Task[None], str] = {}
         self._reported: dict[str, float] = {}
 
     # Called by the owner, on any thread
@@ -164,12 +164,19 @@ class HttpServer:
                 await asyncio.sleep(_NO_FILES_S)
                 continue
             if len(self._handshakes) >= self._options.max_handshakes:
-                accepted.close()
-                self._report("handshake", "too many at a time", peer[0])
-                continue
+                self._drop_oldest_handshake()
             task = loop.create_task(self._shake_hands(accepted, peer[0]))
-            self._handshakes.add(task)
-            task.add_done_callback(self._handshakes.discard)
+            self._handshakes[task] = peer[0]
+            task.add_done_callback(self._handshake_ended)
+
+    def _drop_oldest_handshake(self) -> None:
+        """Make room: who is honest has long finished, who holds a seat for nothing loses it."""
+        oldest = next(iter(self._handshakes))
+        self._report("handshake", "too many at a time", self._handshakes.pop(oldest))
+        oldest.cancel()
+
+    def _handshake_ended(self, task: "asyncio.Task[None]") -> None:
+        self._handshakes.pop(task, None)
 
     async def _shake_hands(self, accepted: socket.socket, peer: str) -> None:
         loop, listener, context = self._loop, self._listener, self._context

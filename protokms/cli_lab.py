@@ -37,6 +37,25 @@ def init(
     """Make certificates, keys, directory and configurations of a lab in an empty folder.
 
     Example: `protokms lab init lab --topology chain:3`
+
+    A TOML file names hosts, ports and SAEs; links between hosts carry key bits in clear:
+
+    ```toml
+    [[node]]
+    name = "kms-1"
+    host = "192.0.2.1"   # where others reach it
+    bind = "0.0.0.0"     # what it listens on
+    port = 17000         # this and the next ones
+    saes = ["sae-1"]
+    [[node]]
+    name = "kms-2"
+    host = "192.0.2.2"
+    saes = ["sae-2"]
+    [[link]]
+    a = "kms-1"          # sends; b receives
+    b = "kms-2"
+    allow_insecure_emulation = true
+    ```
     """
     with _told():
         plan = topology.parse(shape)

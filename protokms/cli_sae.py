@@ -15,7 +15,7 @@ from protokms.sae import SaeClient, SaeError, SaeKey
 
 app = typer.Typer(no_args_is_help=True)
 
-Url = Annotated[str, typer.Option(help="The KME, such as https://127.0.0.1:18001.")]
+Url = Annotated[str, typer.Option(help="The KME of this SAE: etsi014 of its node in lab.json.")]
 Ca = Annotated[Path, typer.Option(help="CA that signed the KME's certificate, PEM.")]
 Cert = Annotated[Path, typer.Option(help="Certificate of this SAE, PEM.")]
 Key = Annotated[Path, typer.Option(help="Private key of this SAE, PEM.")]
@@ -30,8 +30,8 @@ def status(  # noqa: PLR0917 -- see enc
 ) -> None:
     """Ask how many keys there are for this SAE and another.
 
-    Example: `protokms sae status --url https://127.0.0.1:18001 --ca ca.crt --cert sae-1.crt
-    --key sae-1.key --peer sae-2`
+    Example: `protokms sae status --url https://127.0.0.1:PORT --ca lab/ca/ca.crt
+    --cert lab/saes/sae-1.crt --key lab/saes/sae-1.key --peer sae-2`
     """
     with _client(url, ca, cert, key) as client:
         found = client.status(peer)
@@ -58,8 +58,8 @@ def enc(  # noqa: PLR0917 -- options are given by name
 ) -> None:
     """Get fresh keys to share with another SAE; tell it the key_IDs.
 
-    Example: `protokms sae enc --url https://127.0.0.1:18001 --ca ca.crt --cert sae-1.crt
-    --key sae-1.key --peer sae-2 --number 2`
+    Example: `protokms sae enc --url https://127.0.0.1:PORT --ca lab/ca/ca.crt
+    --cert lab/saes/sae-1.crt --key lab/saes/sae-1.key --peer sae-2 --number 2`
     """
     with _client(url, ca, cert, key) as client:
         _print(client.enc_keys(peer, number, size), reveal=reveal, as_json=as_json)
@@ -78,8 +78,8 @@ def dec(  # noqa: PLR0917 -- see enc
 ) -> None:
     """Get the keys another SAE got; each is handed out once.
 
-    Example: `protokms sae dec --url https://127.0.0.1:18002 --ca ca.crt --cert sae-2.crt
-    --key sae-2.key --peer sae-1 6e1b2a3c-...`
+    Example: `protokms sae dec --url https://127.0.0.1:PORT --ca lab/ca/ca.crt
+    --cert lab/saes/sae-2.crt --key lab/saes/sae-2.key --peer sae-1 KEY_ID`
     """
     with _client(url, ca, cert, key) as client:
         _print(client.dec_keys(peer, key_ids), reveal=reveal, as_json=as_json)
@@ -109,9 +109,7 @@ def _print(keys: Sequence[SaeKey], *, reveal: bool, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    table = Table("key_ID", "bits", *(["key"] if reveal else []))
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console(soft_wrap=True).print(table)
+    for row in rows:  # plain lines: what is to be copied must not be cut to a width
+        typer.echo("  ".join(str(value) for value in row.values()))
     if not reveal:
         typer.echo("keys are hidden; --reveal shows them")

@@ -1,7 +1,9 @@
 """How a node logs: one JSON line an event, or a readable one on a terminal; never key bits."""
 
 import sys
-from collections.abc import Mapping, MutableMapping
+import threading
+import time
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Literal, TextIO
 
 import msgspec
@@ -11,6 +13,12 @@ from transport.message import Secret
 
 Kind = Literal["json", "console", "auto"]
 
+LINES_MAX = 100
+"""Lines a minute of one event, from one actor, about one peer: a peer must not fill our disk."""
+
+_MINUTE_S = 60.0
+_KINDS_MAX = 1024
+_EACH = frozenset({"request", "request_refused"})  # as many as the front end's limits let in
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
@@ -21,6 +29,7 @@ def configure(kind: Kind = "auto", stream: TextIO | None = None, level: str = "i
     console = kind == "console" or (kind == "auto" and out.isatty())
     structlog.configure(
         processors=[
+            Quiet(),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -31,6 +40,35 @@ def configure(kind: Kind = "auto", stream: TextIO | None = None, level: str = "i
         logger_factory=structlog.WriteLoggerFactory(out),
         cache_logger_on_first_use=True,
     )
+
+
+class Quiet:
+    """Drops what is said too often, and says of the next line let through how many were dropped."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now, self._lock = now, threading.Lock()
+        self._seen: dict[tuple[str, ...], tuple[float, int]] = {}
+
+    def __call__(
+        self, _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Count an event; `structlog.DropEvent` if it is one too many."""
+        if event.get("event") in _EACH:
+            return event
+        kind = tuple(str(event.get(name)) for name in ("event", "actor", "peer"))
+        with self._lock:
+            now = self._now()
+            since, lines = self._seen.get(kind, (now, 0))
+            if now - since >= _MINUTE_S:
+                if lines > LINES_MAX:
+                    event["suppressed"] = lines - LINES_MAX
+                since, lines = now, 0
+            if kind not in self._seen and len(self._seen) >= _KINDS_MAX:
+                self._seen.clear()
+            self._seen[kind] = since, lines + 1
+        if lines >= LINES_MAX:
+            raise structlog.DropEvent
+        return event
 
 
 def hide_octets(

@@ -6,7 +6,7 @@ import zmq
 
 from transport.codec import MAX_FRAME
 from transport.curve import DOMAIN, CurveKey
-from transport.outbox import HANDSHAKE_MS, MAX_MESSAGE, SOCKET_FRAMES
+from transport.outbox import HANDSHAKE_MS, INBOX_FRAMES, MAX_MESSAGE
 
 _IDLE_MS = 30_000
 
@@ -32,7 +32,7 @@ class Inbox:
         self.socket.zap_domain = DOMAIN
         self.socket.zap_enforce_domain = True  # without it a missing gate admits everybody
         self.socket.maxmsgsize = MAX_MESSAGE
-        self.socket.rcvhwm = SOCKET_FRAMES
+        self.socket.rcvhwm = INBOX_FRAMES
         self.socket.handshake_ivl = HANDSHAKE_MS
         self.socket.heartbeat_ivl = _IDLE_MS  # frees connections whose other end has vanished
         self.socket.ipv6 = "[" in address

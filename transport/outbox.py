@@ -12,6 +12,7 @@ import zmq
 from transport.codec import MAX_FRAME
 from transport.curve import CurveKey, check_public
 from transport.envelope import is_node
+from transport.quota import Quota
 from transport.session import MISSED, Beat, Session
 
 CORE = "core"
@@ -21,7 +22,10 @@ MAX_MESSAGE = MAX_FRAME + 1024
 """Octets at which libzmq drops a connection; the slack is for what CURVE adds."""
 
 SOCKET_FRAMES = 1000
-"""Frames that libzmq itself holds for one connection, at each end."""
+"""Frames that libzmq itself holds for one connection to send."""
+
+INBOX_FRAMES = 100
+"""Frames that it holds for one connection that came in; they may be as large as they get."""
 
 HANDSHAKE_MS = 2000
 """Milliseconds a handshake may take; whom the gate turns away tries again after that."""
@@ -67,7 +71,7 @@ class Outbox:
     """The way to one process. Any thread may `put`; the rest is for the I/O thread."""
 
     def __init__(self, peer: Peer, interval: float, frames: int, octets: int) -> None:
-        self.peer, self.session = peer, Session(interval)
+        self.peer, self.session, self.quota = peer, Session(interval), Quota()
         self.sent = self.received = 0
         self.polled = False  # whether the poller waits for room in the socket
         self._interval_ms = max(1, round(interval * 1000))

@@ -215,14 +215,23 @@ class Post:
                 self._take(outbox, arrived.octets)
 
     def _take(self, outbox: Outbox, octets: bytes) -> None:
-        beat = beat_of(octets)
-        if outbox.session.hear(beat or Beat.UP, time.monotonic()):
+        beat, now = beat_of(octets), time.monotonic()
+        peer, foreign = outbox.peer.node, outbox.peer.node != self._options.node
+        if beat and foreign and outbox.quota.muted(now):
+            self._refusals.note(peer, "flapping", "it came up and went down too often")
+            return
+        if outbox.session.hear(beat or Beat.UP, now):
+            outbox.quota.turned(now)
             self._turned(outbox)
-        if beat is None and outbox.session.up:
+        if beat:
+            return
+        if foreign and not outbox.quota.frame(len(octets), now):
+            self._refusals.note(peer, "flood", "more than a peer may say in this time")
+        elif outbox.session.up:
             outbox.received += 1
             self._receive(outbox.peer.node, outbox.peer.process, octets)
-        elif beat is None:
-            self._refusals.note(outbox.peer.node, "before_hello")
+        else:
+            self._refusals.note(peer, "before_hello")
 
     def _turned(self, outbox: Outbox) -> None:
         """Act on a new state of a session: say it to the peer at once, and to the node."""

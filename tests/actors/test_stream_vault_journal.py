@@ -1,5 +1,7 @@
 """Segments, grants held and rows, without actors."""
 
+import random
+
 import pytest
 
 from actors.base import Drop, Row
@@ -109,6 +111,24 @@ def test_used_ranges_are_merged_and_overlaps_found() -> None:
     assert segment.overlaps(0, 100)
     assert not segment.overlaps(30, 50)
     assert not segment.spent
+
+
+def test_used_ranges_in_any_order_are_those_of_a_set_of_octets() -> None:
+    dice = random.Random(7)
+    for _ in range(200):
+        size = dice.choice([8, 30, 200])
+        segment, gone = Segment(SegmentId(0, 1), bytearray(size), mine=False), set[int]()
+        for _ in range(30):
+            start = dice.randrange(size)
+            end = min(size, start + dice.choice([1, 2, 3, size]))
+            octets = set(range(start, end))
+            assert segment.overlaps(start, end) == bool(gone & octets)
+            segment.mark(start, end)
+            gone |= octets
+
+            starts = [at for at in sorted(gone) if at - 1 not in gone]
+            ends = [at + 1 for at in sorted(gone) if at + 1 not in gone]
+            assert segment.used == list(zip(starts, ends, strict=True))
 
 
 def test_after_a_start_a_lease_is_burnt_and_its_octets_go_from_the_disk() -> None:

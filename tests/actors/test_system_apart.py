@@ -1,5 +1,6 @@
 """Actors of one node in two processes, and of two nodes: what passes between, and what does not."""
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -8,7 +9,8 @@ from actors.base import Actor, handles
 from actors.protocol.common import Failed, Ping, Pong
 from actors.system import ThreadSystem
 from protokms.meter import MemoryMeter
-from transport.envelope import Address
+from transport.codec import encode
+from transport.envelope import Address, Envelope
 from transport.message import Message, Secret, local, wire
 from transport.sealing import ProcessSealer
 from transport.session import Doorman, Doors, Refusals
@@ -177,3 +179,52 @@ def test_open_questions_end_with_the_process() -> None:
         each.shutdown()
 
     assert future.result(PATIENCE_S) == Failed(code="stopped", why="the process stops")
+
+
+@wire("apart.wait/1")
+class Wait(Message):
+    """Do nothing until somebody says go on."""
+
+    text: str
+
+
+class Sleeper(Actor):
+    """Reads its mail only once it may."""
+
+    go = threading.Event()
+    asleep = threading.Event()
+
+    @handles(Wait)
+    def wait(self, _: Wait) -> None:
+        self.asleep.set()
+        assert self.go.wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize(("text", "most"), [("", 10_000), ("x" * 60_000, 16 * 2**20 // 60_000)])
+def test_a_peer_cannot_fill_a_mailbox_and_whoever_is_at_home_still_can(
+    text: str, most: int
+) -> None:
+    meter = MemoryMeter()
+    doors = Doors({"apart.wait/1": "sleeper"}, set())
+    doorman = Doorman("a", doors, {}, Refusals(meter))
+    system = ThreadSystem("a", meter, admit=doorman.admit)
+    Sleeper.go.clear()
+    Sleeper.asleep.clear()
+    try:
+        to = system.spawn("sleeper", Sleeper)
+        frame = encode(Envelope(Address("liar", "b"), to, Wait(text=text)))
+        system.receive("b", "core", frame)
+        assert Sleeper.asleep.wait(PATIENCE_S)
+        for _ in range(most + 50):
+            system.receive("b", "core", frame)
+        waiting = system._cells["sleeper"].actor.waiting
+        dropped = meter.value("protokms_undeliverable", reason="mailbox_full")
+        pong = system.ask(to, Ping(), PATIENCE_S)
+        Sleeper.go.set()
+
+        assert abs(waiting - most) <= 3  # a frame is a little more than its text
+        assert waiting + dropped == most + 50
+        assert isinstance(pong.result(), Pong)
+    finally:
+        Sleeper.go.set()
+        system.shutdown()

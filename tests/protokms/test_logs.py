@@ -82,3 +82,60 @@ def test_auto_is_json_when_nobody_watches(out: io.StringIO) -> None:
     structlog.get_logger().info("hello")
 
     assert json.loads(out.getvalue())["event"] == "hello"
+
+
+class Times:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def passed(quiet: logs.Quiet, times: int, **event: str) -> int:
+    through = 0
+    for _ in range(times):
+        try:
+            quiet(None, "info", dict(event))
+        except structlog.DropEvent:
+            continue
+        through += 1
+    return through
+
+
+def test_what_is_said_too_often_is_dropped_and_its_number_said_later() -> None:
+    clock = Times()
+    quiet = logs.Quiet(clock)
+
+    first = passed(quiet, logs.LINES_MAX + 7, event="peer_up", peer="kms-2")
+    other = passed(quiet, 1, event="peer_up", peer="kms-3")
+    clock.now = 61.0
+    later = quiet(None, "info", {"event": "peer_up", "peer": "kms-2"})
+    after = quiet(None, "info", {"event": "peer_up", "peer": "kms-2"})
+
+    assert (first, other) == (logs.LINES_MAX, 1)
+    assert later["suppressed"] == 7
+    assert "suppressed" not in after
+
+
+def test_every_request_has_its_line() -> None:
+    assert passed(logs.Quiet(Times()), 1000, event="request") == 1000
+
+
+def test_kinds_of_lines_without_end_take_no_memory() -> None:
+    quiet = logs.Quiet(Times())
+    for n in range(5000):
+        passed(quiet, 1, event=f"event-{n}")
+
+    assert len(quiet._seen) <= 1024
+
+
+def test_a_line_that_is_one_too_many_is_not_written(out: io.StringIO) -> None:
+    logs.configure("json", out)
+    log = structlog.get_logger()
+    for _ in range(logs.LINES_MAX + 5):
+        log.warning("again")
+
+    assert len(out.getvalue().splitlines()) == logs.LINES_MAX

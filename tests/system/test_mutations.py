@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from actors import batches, issuer, key_store, sealing, shared_stream, store, tag
+from actors import batches, issuer, sealing, shared_stream, slaves_side, store, tag
 from actors.batches import Batches
 from actors.journal import Journal
 from actors.keeper import Keeper
@@ -534,7 +534,7 @@ TABLE = [
     Mutation(
         "R9",
         "the owner is not asked",
-        key_store,
+        slaves_side,
         "QUERIES_MAX",
         broken.is_(0),
         given.test_r9_local_the_slaves_side_asks_the_owner_before_it_says_no,

@@ -6,7 +6,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
+from actors import keeper, slaves_side
 from actors.protocol import blocks, grants, keys
 from actors.protocol.blocks import Head, SegmentId
 from actors.protocol.common import Failed
@@ -162,3 +164,98 @@ def test_loads_of_saes_that_are_none_take_no_memory() -> None:
         pair.say("a", grants.GrantsHeld(head=head, ids=(), loads=loads))
 
     assert list(pair.store("a")._loads) == [("alice", "bob")]
+
+
+def test_a_peer_that_speaks_while_the_disk_is_full_takes_no_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keeper, "EFFECTS_MAX", 100)
+    pair = Pair()
+    pair.fill(4)
+    pair.cluster.fill_disk("b")
+    pair.feed()
+    pair.cluster.advance(0.2)
+    ask = blocks.ResumeAsk(start=pair.store("a").standing.start, number=1, random=0, nonce=7)
+
+    for _ in range(600):
+        pair.say("b", ask)
+    waiting = len(pair.store("b")._effects)
+    refused = [pair.dec(b"no such grant", wait=0.1), pair.enc(at="b", wait=0.1)]
+    pair.cluster.free_disk("b")
+    pair.cluster.advance(5.0)
+
+    assert waiting == 100
+    assert [isinstance(no, Failed) and no.code for no in refused] == ["busy", "busy"]
+    assert pair.cluster.count("b", "protokms_words_unsaid") >= 500
+    pair.key(at="b")
+    assert not pair.alarms()
+
+
+def test_voids_octet_by_octet_end_at_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slaves_side, "TOMBS_MAX", 10)
+    pair = Pair()
+    pair.fill(2)
+    head = pair.store("a").standing.head()
+    voids = [
+        grants.Voided(n.to_bytes(12, "big"), (grants.Piece(1, 0, 2 * n, 1),)) for n in range(30)
+    ]
+
+    for void in voids:
+        pair.say("b", grants.GrantsVoid(head=head, grants=(void,)))
+    acknowledged = [id_ for word in pair.said(grants.GrantsVoidHeld) for id_ in word.ids]
+
+    assert len(pair.store("b").vault.tombs) == 10
+    assert acknowledged == [void.id for void in voids[:10]]
+
+
+@pytest.mark.parametrize("mode", ["confirmed", "local"])
+def test_grants_of_one_octet_end_at_a_limit(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    monkeypatch.setattr(slaves_side, "HELD_MIN", 4)
+    pair = Pair(mode=mode, max_undelivered_bits_sae=512)
+
+    pair.fill(4)
+    answers = [pair.enc(size=1, wait=4.0) for _ in range(6)]
+    held = len(pair.store("b").vault.holdings)
+    for answer in answers[:4]:
+        assert isinstance(answer, keys.Keys)
+        assert isinstance(pair.deliver(answer.grant), keys.KeysWithIds)
+    pair.cluster.advance(3.0)
+
+    assert held == 4
+    if mode == "local":  # they were answered, so they wait for room and are never refused
+        assert len(pair.store("b").vault.holdings) == 2
+        assert not pair.said(grants.GrantsRefused)
+    else:
+        assert [isinstance(no, Failed) and no.code for no in answers[4:]] == [
+            "too_many_undelivered"
+        ] * 2
+
+
+def test_refused_grants_are_one_line_of_the_log_a_frame() -> None:
+    pair = Pair()
+    pair.fill(2)
+    head = pair.store("a").standing.head()
+    bad = [
+        grants.Grant(n.to_bytes(12, "big"), (), 1, 1, "alice", ("bob",), "confirmed", 1.0)
+        for n in range(200)
+    ]
+
+    with capture_logs() as lines:
+        pair.say("b", grants.GrantsAnnounced(head=head, grants=tuple(bad)))
+
+    assert [line["n"] for line in lines if line["event"] == "grants_refused"] == [200]
+
+
+def test_fetches_past_the_limit_are_told_to_come_again_and_not_that_there_is_no_key() -> None:
+    pair = Pair(mode="local")
+    pair.fill(2)
+    pair.lost = {grants.GrantQuery}
+    names = [n.to_bytes(12, "big") for n in range(slaves_side.QUERIES_MAX)]
+    for name in names:
+        ask = keys.GetKeyWithIds(master="alice", slave="bob", names=(keys.KeyName(name, 0),))
+        pair.cluster.tell(pair.at("b"), ask)
+
+    one_more = pair.dec(b"one too many", wait=0.1)
+
+    assert isinstance(one_more, Failed)
+    assert one_more.code == "busy"
