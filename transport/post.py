@@ -229,7 +229,9 @@ class Post:
             self._refusals.note(peer, "flood", "more than a peer may say in this time")
         elif outbox.session.up:
             outbox.received += 1
-            self._receive(outbox.peer.node, outbox.peer.process, octets)
+            began = time.thread_time()
+            self._receive(peer, outbox.peer.process, octets)
+            outbox.quota.read(time.thread_time() - began)
         else:
             self._refusals.note(peer, "before_hello")
 

@@ -1,6 +1,7 @@
 """What one peer may say in a time, and what its floods cost nobody else."""
 
 from collections.abc import Callable, Iterator
+from itertools import count
 
 import pytest
 
@@ -137,3 +138,20 @@ def test_a_quota_tells_frames_from_octets() -> None:
     assert made.frame(int(quota.OCTETS_AT_ONCE), 1.0)
     assert not made.frame(1 << 20, 1.0)
     assert made.frame(0, 1.0)
+
+
+def test_frames_that_are_hard_to_read_are_not_read_on(
+    listen: Callable[..., Hearing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearing = listen()
+    hearing.greet()
+    spent = count(0.0, 0.6)  # each look at the clock is 0.6 s after the last
+    monkeypatch.setattr("transport.post.time.thread_time", lambda: next(spent))
+
+    hearing.hear(*[SMALL] * 10)
+    at_once = len(hearing.taken)
+    hearing.now += 1.0
+    hearing.hear(*[SMALL] * 10)
+
+    assert at_once == 2
+    assert len(hearing.taken) == 3
