@@ -25,6 +25,8 @@ VOLLEYS_MAX = 8
 VOLLEY_GAP_S = 0.005
 VOLLEY_GRANTS = 128
 LOAD_FRESH_S = 1.0
+_PASSED_ON = frozenset({"too_many_undelivered", "frozen"})
+"""What a peer may say of a refusal to an SAE here; whatever else it says is not the SAE's fault."""
 
 
 class Asked(NamedTuple):
@@ -174,7 +176,8 @@ class KeyStore(SlavesSide):
             unheard = refusal.id in self.issuer.unheard
             waiting = self.issuer.acknowledged(refusal.id)
             if waiting and not waiting.failed:
-                waiting.answer(Failed(code=refusal.code[:40], why=f"refused by {self.store}"))
+                code = refusal.code if refusal.code in _PASSED_ON else "not_ready"
+                waiting.answer(Failed(code=code, why=f"refused by {self.store}"))
             elif unheard:
                 self.alarm("local_grant_refused")
             self.system.meter.add("protokms_grants_refused", peer=self.store)

@@ -1,0 +1,32 @@
+"""A peer that refuses a grant does not choose what an SAE here is told."""
+
+import pytest
+
+from actors.protocol import grants, keys
+from actors.protocol.common import Failed
+from actors.protocol.grants import Refusal
+from tests.system.pair import Pair
+from transport.envelope import Address, Envelope
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [("too_many_undelivered", "too_many_undelivered"), ("no_such_key", "not_ready")],
+)
+def test_r9_only_known_reasons_of_a_refusal_are_passed_on(said: str, heard: str) -> None:
+    pair = Pair()
+    pair.fill()
+    pair.lost = {grants.GrantsAnnounced}
+    master = pair.cluster.probe("master@a")
+    ask = keys.GetKey(master="alice", slaves=("bob",), number=1, size=32)
+    to = Address.parse(pair.at("a"))
+    pair.cluster.nodes["a"].send(Envelope(master.address, to, ask, token=1))
+    pair.cluster.settle()
+    (id_,) = pair.store("a").issuer.waiting
+
+    head = pair.store("b").standing.head()
+    pair.say("a", grants.GrantsRefused(head=head, refusals=(Refusal(id_, said),)))
+
+    (answer,) = (envelope.body for envelope in master.envelopes)
+    assert isinstance(answer, Failed)
+    assert answer.code == heard
