@@ -4,7 +4,7 @@
 shares with us and to no other, whatever inbox it writes on its frames.
 """
 
-from actors.protocol import blocks, common, grants, peers
+from actors.protocol import blocks, common, grants, peers, relay, routes, sessions
 from transport.message import Message, doors
 
 
@@ -21,8 +21,19 @@ def _word(kind: type[Message]) -> str:
 DOORS: dict[str, str] = {
     **dict.fromkeys(_words(blocks, grants), "key_store/{peer}"),
     _word(peers.Capabilities): "peer_manager",
+    **dict.fromkeys(_words(relay), "relay/{peer}"),
+    **dict.fromkeys(_words(routes), "router"),
+    _word(sessions.KeyTransportSession): "sessions",
+    _word(sessions.SessionLost): "sessions",
+    _word(sessions.SessionEnded): "sessions",
 }
 """Word name to the actor that hears it; these words are told or asked, never answers."""
 
-ANSWERS: frozenset[str] = frozenset({_word(peers.CapabilitiesReply), _word(common.Failed)})
+ANSWERS: frozenset[str] = frozenset(
+    {
+        _word(peers.CapabilitiesReply),
+        _word(sessions.KeyTransportSessionReply),
+        _word(common.Failed),
+    }
+)
 """Words that come only as the answer to an open question of ours, to the one who asked."""

@@ -39,6 +39,20 @@ class GrantsAnnounced(Message):
     grants: tuple[Grant, ...]
 
 
+@wire("grants.sealed/1")
+class GrantSealed(Message):
+    """A grant whose keys were drawn at the owner: they come under one-time bits of the stream.
+
+    `grant.pieces` is where these lie: 32 octets that key the tag, then the pad. Acknowledged,
+    refused, taken back and repeated, byte for byte, like any other grant.
+    """
+
+    head: Head
+    grant: Grant
+    sealed: bytes
+    tag: bytes
+
+
 @part
 class Load:
     """Octets of a pair of SAEs that the slaves' side holds and nobody has fetched."""

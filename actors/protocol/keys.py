@@ -56,6 +56,52 @@ class Keys(Message):
 
 
 @local
+class GetMulticast(Message):
+    """Allocate the same keys for SAEs at several KMSs; to `multicast`, answered with `Keys`."""
+
+    master: str
+    slaves: tuple[str, ...]
+    number: int
+    size: int
+
+
+@local
+class Give(Message):
+    """Bring these keys under this id to `slaves`, all at the peer's KMS, one-time-padded.
+
+    Answered with `Given` once the peer holds them durably. Until `Settle` they can be taken back.
+    """
+
+    grant: bytes
+    master: str
+    slaves: tuple[str, ...]
+    number: int
+    size: int
+    octets: Secret
+
+
+@local
+class Given(Message):
+    """The peer holds them."""
+
+    grant: bytes
+
+
+@local
+class Settle(Message):
+    """The master has been answered with a grant that was given: it stands."""
+
+    grant: bytes
+
+
+@local
+class TakeBack(Message):
+    """Void a grant that was to be given: its master is not answered, and never will be."""
+
+    grant: bytes
+
+
+@local
 class GetKeyWithIds(Message):
     """Hand these keys of `master` to the SAE `slave`: all of them or none (014 6.4)."""
 

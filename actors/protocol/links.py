@@ -37,6 +37,13 @@ class Emitted(Message):
 
 
 @local
+class Withdrawn(Message):
+    """Whatever was emitted and no batch has named is not to count any more (R14): discard it."""
+
+    epoch: bytes
+
+
+@local
 class Received(Message):
     """These datagrams came in, each once; `seqs` ascending, one payload for each."""
 

@@ -1,0 +1,96 @@
+"""Signed link-state: who has a quantum link to whom, with how much in store; and paths."""
+
+from transport.message import Message, local, part, wire
+
+
+@part
+class LinkLoad:
+    """One quantum link as its one end sees it, in coarse steps: powers of two, 0 is none.
+
+    `stock` is the step of its own octets in store, `rate` of the octets per second that come in.
+    """
+
+    peer: str
+    stock: int
+    rate: int
+
+
+@part
+class LinkState:
+    """What `origin` says of its links; `seq` grows, over restarts too; `signature` is Ed25519."""
+
+    origin: str
+    seq: int
+    links: tuple[LinkLoad, ...]
+    signature: bytes
+
+
+@wire("routes.states/1")
+class LinkStates(Message):
+    """News, or what the reader was found to lack."""
+
+    states: tuple[LinkState, ...]
+
+
+@part
+class Known:
+    """The newest state of an origin that the sender has."""
+
+    origin: str
+    seq: int
+
+
+@wire("routes.known/1")
+class KnownStates(Message):
+    """All that the sender has: said when a neighbour is up (again), answered with what lacks."""
+
+    known: tuple[Known, ...]
+
+
+@local
+class LinkLevel(Message):
+    """How a store with a quantum link stands: own octets, octets per second coming in, in step."""
+
+    peer: str
+    stock: int
+    rate: float
+    ready: bool
+
+
+@local
+class FindPaths(Message):
+    """`n` node-disjoint paths to `to`, none over `avoid`; `keep` are in use and preferred."""
+
+    to: str
+    n: int
+    avoid: tuple[str, ...] = ()
+    keep: tuple[tuple[str, ...], ...] = ()
+
+
+@local
+class Paths(Message):
+    """Node names from here to there, the best first."""
+
+    paths: tuple[tuple[str, ...], ...]
+
+
+@local
+class RoutesChanged(Message):
+    """The picture of the network has changed: sessions may look for better paths."""
+
+
+@local
+class FindRoute(Message):
+    """For people: the path from one node to another, as this node would choose it."""
+
+    start: str
+    end: str
+
+
+@local
+class Route(Message):
+    """The path, its cost, and the steps of each link on it."""
+
+    path: tuple[str, ...]
+    cost: float
+    links: tuple[LinkLoad, ...]
