@@ -3,7 +3,7 @@
 import heapq
 import itertools
 import random
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Hashable
 
 from actors.timers import Alarm
@@ -25,16 +25,25 @@ class Agenda:
     def __init__(self, seed: int = 0, *, shuffle: bool = False) -> None:
         self.now = 0.0
         self.random = random.Random(seed)  # noqa: S311 -- a seed, not a secret
+        self.steps = 0
+        """Things done so far."""
         self._shuffle = shuffle
-        self._turns: deque[Hashable] = deque()
-        self._lanes: defaultdict[Hashable, deque[Call]] = defaultdict(deque)
+        self._queue: deque[Call] = deque()
+        self._lanes: dict[Hashable, deque[Call]] = {}
+        self._open: list[Hashable] = []
+        """With `shuffle`: the lanes in which something waits, in no order."""
         self._timers: list[tuple[float, float, int, Alarm]] = []
         self._count = itertools.count()
 
     def soon(self, lane: Hashable, call: Call) -> None:
         """Do this without time passing, after all else in its lane."""
-        self._turns.append(lane)
-        self._lanes[lane].append(call)
+        if not self._shuffle:
+            self._queue.append(call)
+        elif waiting := self._lanes.get(lane):
+            waiting.append(call)
+        else:
+            self._lanes[lane] = deque((call,))
+            self._open.append(lane)
 
     def later(self, seconds: float, call: Call) -> Alarm:
         """Do this when so many seconds have passed."""
@@ -45,17 +54,26 @@ class Agenda:
 
     def step(self) -> bool:
         """Do the next thing that needs no time; false if there is none."""
-        if not self._turns:
+        if self._queue:
+            call = self._queue.popleft()
+        elif self._open:
+            call = self._draw()
+        else:
             return False
-        if self._shuffle:
-            self._turns.rotate(-self.random.randrange(len(self._turns)))
-        lane = self._turns.popleft()
+        self.steps += 1
+        call()
+        return True
+
+    def _draw(self) -> Call:
+        number = int(self.random.random() * len(self._open))
+        lane = self._open[number]
         waiting = self._lanes[lane]
         call = waiting.popleft()
         if not waiting:
             del self._lanes[lane]
-        call()
-        return True
+            self._open[number] = self._open[-1]
+            self._open.pop()
+        return call
 
     def settle(self) -> None:
         """Do everything that can be done without time passing."""

@@ -4,14 +4,17 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from actors.base import Actor
+from actors.ports import Inbox
 from actors.protocol.peers import PeerDown, PeerUp
 from protokms.meter import MemoryMeter
 from protokms.testing.agenda import Agenda
+from protokms.testing.breaking import Breakable
+from protokms.testing.clocks import NodeClock
 from protokms.testing.disk import Disk, MemoryStore
 from protokms.testing.network import Network
 from protokms.testing.presence import Presence
 from protokms.testing.probe import Probe
-from protokms.testing.steps import Crash, Life, StepSystem
+from protokms.testing.steps import Crash, StepSystem
 from transport.envelope import Address, Envelope
 from transport.message import Message
 from transport.session import Doors
@@ -28,13 +31,14 @@ class ActorCrashed(AssertionError):
     """An actor died in a cluster that does not put up with it (`tolerant=False`)."""
 
 
-class Cluster:
+class Cluster(Breakable):
     """Some nodes, the wires between them, and the time.
 
     `nodes` is a text such as `"a-b b-c"`: every name is a node, every dash a pair of
     neighbours (`links`); with dashes inside the names write `"kms-1--kms-2"`. Or it is a
-    sequence of names. Any node reaches any other until `cut`: the dashes are quantum links,
-    for the recipe to make something of.
+    sequence of names. Neighbours are connected from the start; any two other nodes are from the
+    first frame that one sends to the other. Every node reaches every other until `cut`: the
+    dashes are quantum links, for the recipe to make something of.
 
     Nothing happens but in `settle`, `advance` and `ask`. Everything that is left to chance is
     drawn from `seed`. `shuffle` also lets the seed decide whose turn is next.
@@ -69,11 +73,14 @@ class Cluster:
         self._meters = {name: MemoryMeter() for name in names}
         self._lives = dict.fromkeys(names, 0)
         self._boots = dict.fromkeys(names, 0)
-        self._booted = dict.fromkeys(names, 0.0)
-        self._probes: dict[Address, Probe] = {}
+        self._clocks = {name: NodeClock(self.agenda) for name in names}
+        self._commit_s = dict.fromkeys(names, 0.0)
+        self._places: dict[Address, Inbox] = {}
         self._doom: dict[str, tuple[int, bool]] = {}
         self._complaint: Crash | None = None
         self._asked = 0
+        for one, other in self.links:
+            self.presence.connect(one, other)
         for name in names:
             self.start(name)
 
@@ -123,10 +130,15 @@ class Cluster:
 
     def probe(self, at: str) -> Probe:
         """Put a probe in an actor's place, `name@node`."""
-        address = Address.parse(at)
-        probe = self._probes[address] = Probe(self, address)
-        self.nodes[address.node].register(address.name, probe)
+        probe = Probe(self, Address.parse(at))
+        self.place(at, probe)
         return probe
+
+    def place(self, at: str, inbox: Inbox) -> None:
+        """Put something of your own in an actor's place; it survives a crash of its node."""
+        address = Address.parse(at)
+        self._places[address] = inbox
+        self.nodes[address.node].register(address.name, inbox)
 
     def actor(self, at: str) -> Actor:
         """Return the actor itself, to look into it; `KeyError` if there is none."""
@@ -140,93 +152,11 @@ class Cluster:
         """Start an actor under `name@node`, outside any recipe; a crash of the node ends it."""
         address = Address.parse(at)
         made = self.nodes[address.node].spawn(address.name, kind, *args)
-        for peer in self.nodes:
+        for peer in self.presence.peers(address.node):
             if self.presence.up(address.node, peer):
                 self._tell_of(address.node, peer, up=True, only=address.name)
         self.settle()
         return made
-
-    # Breaking things
-
-    def cut(self, one: str, other: str, *, one_way: bool = False) -> None:
-        """Lose every frame from `one` to `other`, and back unless `one_way`."""
-        self.net.change(one, other, one_way=one_way, up=False)
-        self.presence.look(one, other)
-
-    def mend(self, one: str, other: str, *, one_way: bool = False) -> None:
-        """Undo `cut`; frames lost meanwhile stay lost."""
-        self.net.change(one, other, one_way=one_way, up=True)
-        self.presence.look(one, other)
-
-    def worsen(self, one: str, other: str, *, one_way: bool = False, **traits: float) -> None:
-        """Make a wire bad: `loss`, `duplicate`, `reorder` (0..1), `delay`, `jitter` (seconds)."""
-        self.net.change(one, other, one_way=one_way, **traits)
-
-    def crash(self, node: str, *, before_commit: bool = True) -> None:
-        """Kill a node, as `kill -9` would: mailboxes, timers and frames under way are gone.
-
-        Commits handed over but not yet done are lost with it, or, with `before_commit=False`,
-        become durable though nobody hears of it.
-        """
-        self._doom.pop(node, None)
-        self.net.leave(node)
-        self.nodes[node].die(after_commit=not before_commit)
-        for peer in self.nodes:
-            if peer != node:
-                self.presence.look(node, peer)
-
-    def crash_at_commit(self, node: str, n: int = 1, *, before: bool = True) -> None:
-        """Let the `n`-th group commit from now kill the node, just before or just after it."""
-        self._doom[node] = n, before
-
-    def start(self, node: str) -> None:
-        """Run the node's recipe on what is durable."""
-        self._lives[node] += 1
-        boot_id = f"{node}-boot-{self._boots[node]}"
-        disk, meter, booted = self._disks[node], self._meters[node], self._booted[node]
-        life = Life(self._lives[node], disk, meter, boot_id, booted, self._doors)
-        system = self.nodes[node] = StepSystem(self, node, life)
-        for address, probe in self._probes.items():
-            if address.node == node:
-                system.register(address.name, probe)
-        self.net.join(node, system.arrive)
-        if self.recipe:
-            self.recipe(system)
-        self.presence.forget(node)
-        for peer in self.nodes:
-            if peer != node:
-                self.presence.look(node, peer)
-        self.settle()
-
-    def restart(self, node: str, *, reboot: bool = False) -> None:
-        """Start a node again, after killing it if it lives; a reboot resets its boot clock."""
-        if self.nodes[node].alive:
-            self.crash(node)
-        if reboot:
-            self._boots[node] += 1
-            self._booted[node] = self.now
-        self.start(node)
-
-    def backup(self, node: str) -> object:
-        """Return a copy of all that is durable at a node."""
-        return self._disks[node].backup()
-
-    def restore(self, node: str, copy: object) -> None:
-        """Kill the node and start it again on such a copy."""
-        if self.nodes[node].alive:
-            self.crash(node)
-        self._disks[node].restore(copy)
-        self.start(node)
-
-    def fill_disk(self, node: str) -> None:
-        """Let commits of this node wait, as for a full disk; `free_disk` lets them go on."""
-        self.nodes[node].disk_full = True
-
-    def free_disk(self, node: str) -> None:
-        """Undo `fill_disk`."""
-        self.nodes[node].disk_full = False
-        self.nodes[node].flush()
-        self.settle()
 
     def count(self, node: str, name: str, **labels: str) -> float:
         """Read what a node's meter has counted, over all its lives."""
@@ -258,21 +188,17 @@ class Cluster:
             during = type(crash.during.body).__name__ if crash.during else "its start or stop"
             raise ActorCrashed(f"{crash.address} in {during}, seed {self.seed}") from crash.why
 
-    def boundary(self, system: StepSystem, *, before: bool) -> bool:
-        """Kill the node here if `crash_at_commit` said so; true if it is dead now."""
-        n, when = self._doom.get(system.node, (0, True))
-        if not n or self.nodes[system.node] is not system:
-            return not system.alive
-        if when is before and n == 1:
-            self.crash(system.node)
-        elif not before:
-            self._doom[system.node] = n - 1, when
-        return not system.alive
+    def post(self, sender: str, to: str, octets: bytes) -> bool:
+        """Send a frame, over a connection opened for it if need be; false if the peer is down."""
+        if to in self._disks:
+            self.presence.connect(sender, to)
+        up = self.presence.up(sender, to)
+        if up:
+            self.net.post(sender, to, octets)
+        return up
 
-    def _reachable(self, one: str, other: str) -> bool:
-        return all(map(self.net.joined, (one, other))) and all(
-            self.net.wire(*ends).up for ends in ((one, other), (other, one))
-        )
+    def _cluster(self) -> "Cluster":
+        return self
 
     def _tell_of(self, node: str, peer: str, *, up: bool, only: str = "") -> None:
         system = self.nodes[node]

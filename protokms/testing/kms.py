@@ -50,6 +50,7 @@ class KmsNetwork:
         self._store = store or {}
         self._saes = saes
         self.directory: peers.Directory | None = None
+        self._kmss: dict[str, peers.Kms] = {}
         self._pipes: dict[tuple[str, str], Pipe] = {}
         self.cluster = Cluster(nodes, **cluster)
         self._name_all()
@@ -103,22 +104,23 @@ class KmsNetwork:
     def _name_all(self) -> None:
         names = list(self.cluster.nodes)
         given = self._saes or {f"sae-{n}": name for n, name in enumerate(names, 1)}
-        kmss = []
+        at: dict[str, list[str]] = {name: [] for name in names}
+        for sae, home in given.items():
+            at[home].append(sae)
         for number, name in enumerate(names, 1):
-            saes = tuple(sae for sae, home in given.items() if home == name)
             id_ = f"00000000-0000-4000-8000-{number:012}"
-            curve = f"{number:040}"
-            kmss.append(peers.Kms(name, id_, f"tcp://127.0.0.1:{number}", curve, "", saes))
-        self.directory = peers.Directory(serial=1, kmss=tuple(kmss))
-
-    def _neighbours(self, node: str) -> list[str]:
-        ends = [ends for ends in self.cluster.links if node in ends]
-        return [one if other == node else other for one, other in ends]
+            curve, address = f"{number:040}", f"tcp://127.0.0.1:{number}"
+            self._kmss[name] = peers.Kms(name, id_, address, curve, "", tuple(at[name]))
+        self.directory = peers.Directory(serial=1, kmss=tuple(self._kmss.values()))
+        self._neighbours: dict[str, list[str]] = {name: [] for name in names}
+        for one, other in self.cluster.links:
+            self._neighbours[one].append(other)
+            self._neighbours[other].append(one)
 
     def _recipe(self, system: StepSystem) -> None:
         node = system.node
         assert self.directory, "made with the network"
-        me = next(kms for kms in self.directory.kmss if kms.name == node)
+        me = self._kmss[node]
         plan = PeerPlan(
             me=peers.Capabilities(
                 id=me.id, name=node, version="test", words=tuple(sorted(DOORS)), interfaces=()
@@ -126,11 +128,11 @@ class KmsNetwork:
             directory=self.directory,
             subtree=self._subtree(node),
             link=_no_more_links,
-            stores=tuple(self._neighbours(node)),
+            stores=tuple(self._neighbours[node]),
         )
         children: Sequence[Child] = (
             Child(f"key_store/{node}", OwnStore, (self._options(node),)),
-            *(self._subtree(node)(peer) for peer in self._neighbours(node)),
+            *(self._subtree(node)(peer) for peer in self._neighbours[node]),
             Child("peer_manager", PeerManager, (plan,)),
         )
         system.spawn("supervisor", Supervisor, children, self._give_up)

@@ -8,6 +8,12 @@ from protokms.testing.agenda import Agenda
 Deliver = Callable[[str, bytes], None]
 """Called with the node that sent, as CURVE would have proved it, and the octets."""
 
+Watcher = Callable[[str, str, str, bytes], None]
+"""Called with what befalls a frame, its sender, its reader, and the octets.
+
+What: `posted`, then any of `cut`, `loss`, `duplicate`, `delay` (of any kind), `reorder`.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Wire:
@@ -34,6 +40,7 @@ class Network:
         self._nodes: dict[str, Deliver] = {}
         self._wires: dict[tuple[str, str], Wire] = {}
         self.carried = 0
+        self.watchers: list[Watcher] = []
 
     def join(self, node: str, deliver: Deliver) -> None:
         """Connect a node; a second call replaces the first."""
@@ -58,15 +65,30 @@ class Network:
 
     def post(self, sender: str, to: str, octets: bytes) -> None:
         """Put a frame on the wire; what becomes of it the sender cannot know."""
+        self._note("posted", sender, to, octets)
         wire, dice = self.wire(sender, to), self._agenda.random
-        if not wire.up or (wire.loss and dice.random() < wire.loss):
+        if not wire.up:
+            self._note("cut", sender, to, octets)
             return
-        twice = wire.duplicate and dice.random() < wire.duplicate
-        for _ in range(2 if twice else 1):
+        if wire.loss and dice.random() < wire.loss:
+            self._note("loss", sender, to, octets)
+            return
+        copies = 1
+        if wire.duplicate and dice.random() < wire.duplicate:
+            self._note("duplicate", sender, to, octets)
+            copies = 2
+        for _ in range(copies):
             wait = wire.delay + (wire.jitter and dice.uniform(0.0, wire.jitter))
             if wire.reorder and dice.random() < wire.reorder:
+                self._note("reorder", sender, to, octets)
                 wait += dice.uniform(0.0, wire.late)
+            elif wait:
+                self._note("delay", sender, to, octets)
             self._carry(sender, to, octets, wait)
+
+    def _note(self, what: str, sender: str, to: str, octets: bytes) -> None:
+        for watch in self.watchers:
+            watch(what, sender, to, octets)
 
     def _carry(self, sender: str, to: str, octets: bytes, wait: float) -> None:
         def arrive() -> None:

@@ -2,7 +2,7 @@
 
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +13,7 @@ from actors.protocol.common import Committed, Died, Failed
 from actors.protocol.doors import ANSWERS, DOORS
 from actors.timers import Alarm
 from protokms.meter import MemoryMeter
+from protokms.testing.clocks import NodeClock
 from protokms.testing.disk import Disk
 from transport.codec import encode
 from transport.envelope import Address, Envelope
@@ -31,13 +32,13 @@ class Crash(NamedTuple):
 
 
 class Life(NamedTuple):
-    """What a start of a node begins with: `booted` is the cluster's time of its last boot."""
+    """What a start of a node begins with."""
 
     number: int
     disk: Disk
     meter: MemoryMeter
     boot_id: str
-    booted: float
+    clock: NodeClock
     doors: Doors | None
 
 
@@ -54,7 +55,9 @@ class StepSystem:
         self.alive = True
         self.actors: dict[str, Actor | Inbox] = {}
         self.disk_full = False
-        self._life, self._disk, self._booted = life.number, life.disk, life.booted
+        self.paused = False
+        self._held: list[tuple[Hashable, Callable[[], None]]] = []
+        self._life, self._disk, self._clock = life.number, life.disk, life.clock
         self._dice = random.Random(f"{cluster.seed}/{node}/{life.number}")  # noqa: S311 -- simulated
         self._poison, self._poisoned = Poison(self.now), set[str]()
         doors = life.doors or Doors(DOORS, ANSWERS)
@@ -66,8 +69,8 @@ class StepSystem:
     # What an actor may ask for
 
     def now(self) -> float:
-        """Seconds since this node was booted, on the cluster's clock."""
-        return self.cluster.now - self._booted
+        """Seconds since this node was booted, on its own clock."""
+        return self._clock.now()
 
     def random(self, n: int) -> bytes:
         """Return n octets that depend on the seed, the node and its life alone."""
@@ -79,14 +82,13 @@ class StepSystem:
             return
         name, node = envelope.to
         if node == self.node:
-            take = partial(self._take, self.actors.get(name), envelope)
-            self.cluster.agenda.soon(self._lane(name), take)
+            self._soon(self._lane(name), partial(self._take, self.actors.get(name), envelope))
         else:
             self._post(envelope)
 
     def after(self, seconds: float, envelope: Envelope) -> Alarm:
-        """Deliver later, on the cluster's clock."""
-        return self.cluster.agenda.later(seconds, partial(self.send, envelope))
+        """Deliver later, on the node's clock."""
+        return self.cluster.agenda.later(seconds / self._clock.rate, partial(self.send, envelope))
 
     def load(self, store: str) -> Sequence[Row]:
         """Read every durable row of a store; commits handed over before are in it."""
@@ -98,7 +100,7 @@ class StepSystem:
         if not self.alive:
             return
         if not self._pending:
-            self.cluster.agenda.soon(("disk", self.node, self._life), self.flush)
+            self._commit_soon()
         self._pending.append((owner, tuple(changes), token))
 
     def spawn(
@@ -115,14 +117,14 @@ class StepSystem:
             self.failed(name, why, None)
             return address
         self.actors[name] = actor
-        self.cluster.agenda.soon(self._lane(name), partial(self._start, actor))
+        self._soon(self._lane(name), partial(self._start, actor))
         return address
 
     def stop(self, name: str) -> None:
         """Stop an actor after its present turn; what is left in its mailbox is undeliverable."""
         actor = self.actors.pop(name, None)
         if isinstance(actor, Actor):
-            self.cluster.agenda.soon(self._lane(name), partial(self._stop, actor))
+            self._soon(self._lane(name), partial(self._stop, actor))
 
     def failed(self, name: str, why: BaseException | None, during: Envelope | None) -> None:
         """Hear that an actor has crashed: forget it, tell its parent."""
@@ -171,7 +173,46 @@ class StepSystem:
         self.actors.clear()
         self._pending.clear()
 
+    def pause(self) -> None:
+        """Let nothing happen here until `go_on`."""
+        self.paused = True
+
+    def go_on(self) -> None:
+        """Do what has waited."""
+        held, self._held, self.paused = self._held, [], False
+        for lane, call in held:
+            self._soon(lane, call)
+
+    def fail(self, name: str, why: Exception) -> bool:
+        """Let an actor die of `why` in a turn of its own; false if there is none."""
+        actor = self.actors.get(name)
+        if not isinstance(actor, Actor) or not self.alive:
+            return False
+
+        def die() -> None:
+            if self.alive and actor not in self._dead:
+                self._turn(actor, partial(_raise, why))
+
+        self._soon(self._lane(name), die)
+        return True
+
     # Steps
+
+    def _soon(self, lane: Hashable, call: Callable[[], None]) -> None:
+        self.cluster.agenda.soon(lane, partial(self._step, lane, call))
+
+    def _step(self, lane: Hashable, call: Callable[[], None]) -> None:
+        if self.paused:
+            self._held.append((lane, call))
+        else:
+            call()
+
+    def _commit_soon(self) -> None:
+        lane, wait = ("disk", self.node, self._life), self.cluster.commit_s(self.node)
+        if wait:
+            self.cluster.agenda.later(wait, partial(self._soon, lane, self.flush))
+        else:
+            self._soon(lane, self.flush)
 
     def _lane(self, name: str) -> tuple[str, str, int]:
         return name, self.node, self._life
@@ -220,9 +261,7 @@ class StepSystem:
             self.cluster.crashed(Crash(envelope.sender, why, envelope))
             self._undeliverable(envelope, "does_not_travel")
             return
-        if self.cluster.presence.up(self.node, envelope.to.node):
-            self.cluster.net.post(self.node, envelope.to.node, octets)
-        else:
+        if not self.cluster.post(self.node, envelope.to.node, octets):
             self._undeliverable(envelope, "queue")
 
     def _undeliverable(self, envelope: Envelope, reason: str) -> None:
@@ -230,3 +269,7 @@ class StepSystem:
         if envelope.token and not envelope.answer:
             no = Failed(code="undeliverable", why=str(envelope.to))
             self.send(Envelope(envelope.to, envelope.sender, no, envelope.token, answer=True))
+
+
+def _raise(why: Exception) -> None:
+    raise why

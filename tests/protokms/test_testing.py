@@ -10,7 +10,7 @@ from actors.protocol.peers import PeerDown, PeerUp
 from protokms.testing.cluster import ActorCrashed, Cluster, NoAnswer, parse
 from protokms.testing.disk import FileDisk
 from protokms.testing.steps import StepSystem
-from transport.envelope import Address
+from transport.envelope import Address, Envelope
 from transport.message import Message, local, wire
 from transport.session import Doors
 
@@ -293,6 +293,115 @@ def test_a_wire_cut_one_way_is_down_at_both_ends() -> None:
     ]
 
 
+def test_neighbours_are_connected_from_the_start_and_others_on_demand() -> None:
+    cluster = Cluster("a-b b-c", recipe, doors=DOORS, hear_peers=("ear",))
+    ears = {node: cluster.probe(f"ear@{node}") for node in "abc"}
+    before = [cluster.presence.peers(node) for node in "abc"]
+
+    noted = cluster.ask("notebook@a", SendNote(to="c", text="x"))
+
+    assert before == [("b",), ("a", "c"), ("b",)]
+    assert noted == Noted(text="x")
+    assert [ears[node].received for node in "abc"] == [[PeerUp(peer="c")], [], [PeerUp(peer="a")]]
+
+
+def test_a_connection_wanted_while_the_wire_is_cut_is_up_when_it_is_mended() -> None:
+    cluster = Cluster("a c", recipe, doors=DOORS, hear_peers=("ear",))
+    ear = cluster.probe("ear@a")
+    cluster.cut("a", "c")
+
+    answer = cluster.ask("notebook@a", SendNote(to="c", text="x"))
+    cluster.mend("a", "c")
+    cluster.settle()
+
+    assert answer == Failed(code="undeliverable", why="notebook@c")
+    assert ear.received == [PeerUp(peer="c")]
+
+
+def test_a_ring_of_many_nodes_has_as_many_connections_as_links() -> None:
+    names = [f"n{number}" for number in range(300)]
+    ring = zip(names, [*names[1:], names[0]], strict=True)
+
+    cluster = Cluster(" ".join(f"{one}-{other}" for one, other in ring))
+
+    assert sum(len(cluster.presence.peers(name)) for name in names) == 2 * 300
+    assert cluster.presence.up("n0", "n299")
+
+
+def test_at_a_paused_node_nothing_happens_until_it_goes_on(pair: Cluster) -> None:
+    asker = pair.probe("asker@a")
+    pair.pause("a", 2.0)
+
+    for text in "xyz":
+        asker.question("notebook@a", Note(text=text))
+    pair.advance(1.9)
+    early = list(asker.received)
+    pair.advance(0.2)
+
+    assert early == []
+    assert asker.received == [Noted(text=text) for text in "xyz"]
+
+
+def test_a_node_paused_for_long_is_down_until_it_goes_on() -> None:
+    cluster = Cluster("a-b", hear_peers=("ear",))
+    ear = cluster.probe("ear@a")
+
+    cluster.pause("b", 4.0)
+    cluster.advance(5.0)
+
+    assert ear.received == [PeerDown(peer="b"), PeerUp(peer="b")]
+
+
+def test_clocks_drift_and_jump_apart(pair: Cluster) -> None:
+    ear = pair.probe("ear@a")
+    pair.drift("a", 2.0)
+    pair.nodes["a"].after(3.0, Envelope(ear.address, ear.address, Read()))
+
+    pair.advance(1.4)
+    early = list(ear.received)
+    pair.advance(0.2)
+    pair.jump("a", 10.0)
+
+    assert (early, ear.received) == ([], [Read()])
+    assert pair.nodes["a"].now() == pytest.approx(13.2)
+    assert pair.nodes["b"].now() == pytest.approx(1.6)
+
+
+def test_a_slow_disk_takes_its_time_and_a_crash_meanwhile_loses_the_commit(pair: Cluster) -> None:
+    pair.slow_disk("a", 0.5)
+    kept = pair.ask("notebook@a", Note(text="x"), wait=1.0)
+    took = pair.now
+    pair.tell("notebook@a", Note(text="y"))
+    pair.advance(0.4)
+
+    pair.restart("a")
+
+    assert (kept, took) == (Noted(text="x"), 0.5)
+    assert pair.ask("notebook@a", Read()) == Content(texts=("x",))
+
+
+def test_an_actor_can_be_killed_in_a_turn_of_its_own() -> None:
+    cluster = Cluster("a", recipe, tolerant=True, doors=DOORS)
+
+    killed = cluster.crash_actor("notebook@a"), cluster.crash_actor("nobody@a")
+    cluster.settle()
+
+    assert killed == (True, False)
+    assert [str(crash.address) for crash in cluster.crashes] == ["notebook@a"]
+
+
+def test_watchers_hear_what_befalls_a_frame(pair: Cluster) -> None:
+    seen: list[str] = []
+    pair.net.watchers.append(lambda what, *_: seen.append(what))
+    peer = pair.probe("notebook@b")
+
+    for traits in ({"loss": 1.0}, {"loss": 0.0, "duplicate": 1.0}, {"up": False}):
+        pair.net.change("b", "a", **traits)
+        peer.say("notebook@a", Note(text="x"))
+
+    assert seen == ["posted", "loss", "posted", "duplicate", "posted", "cut"]
+
+
 def story(seed: int, *, shuffle: bool = True) -> tuple[list[str], float]:
     """Send notes over a bad wire; return those that came, in their order."""
     cluster = Cluster("a-b", recipe, seed=seed, shuffle=shuffle, doors=DOORS)
@@ -343,12 +452,12 @@ def test_a_reboot_starts_the_clock_anew_and_changes_the_boot_id(pair: Cluster) -
     pair.advance(100.0)
     before = pair.nodes["a"]
     pair.restart("a")
-    process = pair.nodes["a"]
+    process = pair.nodes["a"].boot_id, pair.nodes["a"].now()
 
     pair.restart("a", reboot=True)
 
     host = pair.nodes["a"]
-    assert (process.boot_id, process.now()) == (before.boot_id, 100.0)
+    assert process == (before.boot_id, 100.0)
     assert host.boot_id != before.boot_id
     assert host.now() == 0.0
 
