@@ -1,5 +1,6 @@
 """ETSI GS QKD 014 V1.1.1: status, enc_keys and dec_keys for the SAEs whose KME this node is."""
 
+import asyncio
 from binascii import b2a_base64
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from etsi.bridge import Asking
 from etsi.call import Call, segment
 from etsi.gs014_request import malformed
 from etsi.options import Options
+from etsi.reach import NOT_ALLOWED, SETTING_UP, Reach
 from etsi.reply import Problem, Reply, quoted
 from transport.envelope import Address
 from transport.message import Message, Secret
@@ -35,8 +37,14 @@ REFUSALS: dict[str, tuple[int, str, int]] = {
     "not_named": (401, "this SAE is not named for one or more of the keys", 0),
     "malformed": (400, "", 0),
     "not_allowed": (400, "", 0),
+    SETTING_UP: (503, "keys with the KME of the other SAE are on their way; ask again later", 2),
+    "no_route": (503, "no way over trusted nodes leads to the KME of the other SAE now", 5),
+    "not_enough_bits": (503, "the quantum links to the KME of the other SAE lack bits now", 5),
+    "not_enough_disjoint_paths": (503, "too few disjoint ways lead to the KME of that SAE now", 30),
+    "no_such_peer": (503, "a KME on the way does not know the KME of the other SAE", 60),
+    NOT_ALLOWED: (400, "a session with the KME of the other SAE is not allowed", 0),
 }
-"""Refusals of the key store: status, text (empty: its own words), seconds for `Retry-After`.
+"""Refusals of key store and sessions: status, text (empty: its own words), `Retry-After` in s.
 
 What is not listed is our own fault: 503, in the standard's table "error on server side".
 """
@@ -73,6 +81,7 @@ class Gs014:
     def __init__(self, bridge: Asking, node: str, options: Options) -> None:
         self._bridge, self._node, self._options = bridge, node, options
         self._openapi = openapi.document(options)
+        self._reach = Reach(bridge, node, options.request_timeout_s)
         self.places: Places | None = None
 
     async def __call__(self, call: Call) -> Reply:
@@ -101,6 +110,8 @@ class Gs014:
         size = options.key_size_bits // 8
         question = keys.GetStatus(master=call.caller.sae, slave=slave, size=size)
         stock = await self._ask(call, kms, question)
+        if isinstance(stock, Failed) and stock.code == "undeliverable" and kms != places.here:
+            stock = keys.Stock(stored=0, capacity=0)  # no store yet: asking for keys makes one
         if not isinstance(stock, keys.Stock):
             _refuse(stock)
         capacity = min(max(stock.capacity, 0), _INT32)
@@ -127,19 +138,33 @@ class Gs014:
             wanted = gs014_request.wanted_by_body(values, options)
         else:
             wanted = gs014_request.wanted_by_query(gs014_request.query(call.query), options)
-        kms = self._known().kms[slave]
         slaves = (slave, *self._additional(call, slave, wanted.additional))
         octets = wanted.size // 8
-        question = keys.GetKey(
-            master=call.caller.sae, slaves=slaves, number=wanted.number, size=octets
-        )
-        made = await self._ask(call, kms, question)
-        if not isinstance(made, keys.Keys):
-            _refuse(made)
+        made = await self._fresh_keys(call, slaves, wanted.number, octets)
         if made.size != octets or len(made.octets) != octets * wanted.number:
             raise RuntimeError("the key store answered with other keys than were asked for")
         call.keys = wanted.number
         return Reply(200, container_of_grant(made))
+
+    async def _fresh_keys(
+        self, call: Call, slaves: tuple[str, ...], number: int, size: int
+    ) -> keys.Keys:
+        """Get keys of `size` octets for SAEs at one KMS, or at several."""
+        homes, master = self._known().kms, call.caller.sae
+        kms = homes[slaves[0]]
+        if len(slaves) > 1 and any(homes[slave] != kms for slave in slaves):
+            to, timeout = Address("multicast", self._node), self._options.request_timeout_s
+            several = keys.GetMulticast(master=master, slaves=slaves, number=number, size=size)
+            made = await self._bridge.ask(to, several, timeout, call.trace)
+        else:
+            until = asyncio.get_running_loop().time() + self._options.request_timeout_s
+            question = keys.GetKey(master=master, slaves=slaves, number=number, size=size)
+            made = await self._ask(call, kms, question)
+            if isinstance(made, Failed):
+                made = await self._reach.again(kms, question, made, until, call.trace)
+        if not isinstance(made, keys.Keys):
+            _refuse(made)
+        return made
 
     async def _dec_keys(self, call: Call, master: str) -> Reply:
         if call.method == "POST" and (values := gs014_request.body(await call.body())):
@@ -193,19 +218,15 @@ class Gs014:
         return other
 
     def _additional(self, call: Call, slave: str, others: tuple[str, ...]) -> Sequence[str]:
-        """Check that these SAEs are at the KMS of the slave; return those not named before."""
+        """Check that these SAEs are known, at whatever KMS; return those not named before."""
         if not others:
             return ()
         places = self._known()
-        kms = places.kms[slave]
         for sae in others:
             if sae not in places.kms:
                 raise _unknown(sae)
             if sae == call.caller.sae and not self._options.allow_loopback_pairs:
                 raise Problem(400, "loopback", "additional_slave_SAE_IDs names the master SAE")
-            if places.kms[sae] != kms:
-                text = f"SAE {quoted(sae)} is not at the KME of the slave SAE; keys for SAEs at"
-                raise Problem(400, "other_kme", f"{text} different KMEs are not supported")
         return [sae for sae in others if sae != slave]
 
 

@@ -73,7 +73,7 @@ class Desk:
 
 def answer(body: Message) -> Message:
     """Answer as a key store that has everything."""
-    if isinstance(body, keys.GetKey):
+    if isinstance(body, keys.GetKey | keys.GetMulticast):
         return keys.Keys(
             grant=GRANT, size=body.size, octets=Secret(octets(body.number * body.size))
         )
