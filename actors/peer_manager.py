@@ -24,9 +24,10 @@ class PeerPlan:
     """What the composition of a node tells its peer manager.
 
     `stores` are the peers that have a key store here from the start; these, and the actors in
-    `audience`, hear `Located` without asking; `alive()` says which peers the transport
-    hears; `subtree(peer)` and `link(peer, options)` make children for peers that come at
-    run time, and raise `Refused` for options that are wrong.
+    `audience`, hear `Located` without asking; `relays` are the neighbours that have a relay here
+    from the start; `alive()` says which peers the transport hears; `subtree(peer)` and
+    `link(peer, options)` make children for peers that come at run time, and raise `Refused`
+    for options that are wrong.
     """
 
     me: peers.Capabilities
@@ -36,6 +37,7 @@ class PeerPlan:
     alive: Callable[[], Collection[str]] = tuple
     audience: tuple[str, ...] = ()
     stores: tuple[str, ...] = ()
+    relays: tuple[str, ...] = ()
     root: str = "supervisor"
 
 
@@ -67,6 +69,7 @@ class PeerManager(Actor):
         self._kms = _checked(plan.directory, system.node)
         self._known: dict[str, _Known] = {}
         self._stores = dict.fromkeys(plan.stores)
+        self._relays = dict.fromkeys(plan.relays)
         self._audience = dict.fromkeys(plan.audience)
         self._audience |= {f"key_store/{peer}": None for peer in plan.stores}
         self._conflicts = 0
@@ -100,14 +103,20 @@ class PeerManager(Actor):
 
     @handles(peers.Subscribe)
     def subscribe(self, _: peers.Subscribe) -> None:
-        """Add the sender to those who hear `Located`; a key store hears of its peer too."""
-        self._audience[self.sender.name] = None
-        self.tell(self.sender, self._located())
+        """Add the sender to those who hear `Located`; a key store hears of its peer too.
+
+        A relay hears of its neighbour alone.
+        """
         kind, _sep, peer = self.sender.name.partition("/")
+        if kind == "relay":
+            self._relays[peer] = None
+        else:
+            self._audience[self.sender.name] = None
+            self.tell(self.sender, self._located())
         if kind == "key_store":
             self._stores[peer] = None
-            if self._of(peer).up:
-                self.tell(self.sender, peers.PeerUp(peer=peer))
+        if kind in ("key_store", "relay") and self._of(peer).up:
+            self.tell(self.sender, peers.PeerUp(peer=peer))
 
     # Liveness and claims
 
@@ -216,6 +225,8 @@ class PeerManager(Actor):
             if up:  # a store that is fresh, or was started after us, knows nobody yet
                 self.tell(self._here(f"key_store/{peer}"), self._located())
             self.tell(self._here(f"key_store/{peer}"), news)
+        if peer in self._relays:
+            self.tell(self._here(f"relay/{peer}"), news)
 
     def _ask_who(self, peer: str) -> None:
         known = self._of(peer)

@@ -215,6 +215,28 @@ def test_a_key_store_that_subscribes_hears_that_its_peer_is_up(row: Cluster) -> 
     assert peers.PeerUp(peer="c") in store.received
 
 
+def test_a_relay_hears_of_its_neighbour_and_of_nothing_else(row: Cluster) -> None:
+    up(row, "a", "b")
+    up(row, "a", "c")
+    relay = row.probe("relay/c@a")
+
+    relay.say("peer_manager@a", peers.Subscribe())
+    row.settle()
+    row.tell("peer_manager@a", peers.PeerDown(peer="b"))
+    row.tell("peer_manager@a", peers.PeerDown(peer="c"))
+
+    assert relay.received == [peers.PeerUp(peer="c"), peers.PeerDown(peer="c")]
+
+
+def test_the_relays_of_the_plan_hear_without_asking() -> None:
+    cluster = Cluster("a", recipe(relays=("b",)), hear_peers=())
+    relay = cluster.probe("relay/b@a")
+
+    cluster.tell("peer_manager@a", peers.PeerUp(peer="b"))
+
+    assert relay.received == [peers.PeerUp(peer="b")]
+
+
 @pytest.mark.parametrize(
     ("new", "code"),
     [
