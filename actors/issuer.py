@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from actors.base import Later
 from actors.journal import Journal, Shelf
+from actors.loads import Loads
 from actors.protocol.grants import Grant, Piece, Voided
 from actors.stream import NEVER, Stream
 from actors.vault import Clock
@@ -53,6 +54,7 @@ class Issuer:
         self.waiting: dict[bytes, Waiting] = {}
         self.unheard: dict[bytes, Unheard] = {}
         self.voiding: dict[bytes, Voiding] = {}
+        self.loads = Loads()
         self.volleys: dict[int, int] = {}
         """Announcements of confirmed grants on their way, and how many of each are unanswered."""
         for id_, clear, _ in shelf.each("unheard"):
@@ -62,6 +64,7 @@ class Issuer:
             made = tuple(Piece(*piece) for piece in pieces)
             grant = Grant(id_, made, size, number, master, tuple(slaves), "local", remaining)
             self.unheard[id_] = Unheard(grant, deadline)
+            self.loads.unheard(grant)
             stream.expect(made)
         for id_, pieces, _ in shelf.each("void"):
             self.voiding[id_] = Voiding(tuple(Piece(*piece) for piece in pieces))
@@ -81,6 +84,7 @@ class Issuer:
         """A local grant is about to be answered; announce it until it is acknowledged."""
         deadline = clock.now + grant.remaining
         self.unheard[grant.id] = Unheard(grant, deadline)
+        self.loads.unheard(grant)
         pieces = _plain(grant.pieces)
         time = (clock.boot, deadline, grant.remaining)
         clear = (pieces, grant.size, grant.number, grant.master, grant.slaves, *time)
@@ -91,6 +95,7 @@ class Issuer:
         unheard = self.unheard.pop(id_, None)
         if unheard:
             self._journal.drop("unheard", id_)
+            self.loads.unheard(unheard.grant, -1)
             self._stream.known(unheard.grant.pieces)
         waiting = self._no_longer(id_)
         if waiting:
@@ -115,8 +120,9 @@ class Issuer:
     def epoch_closed(self) -> list[Waiting]:
         """Nothing of the old epoch is announced any more; return those who wait in vain."""
         vain = list(self.waiting.values())
-        for id_ in self.unheard:
+        for id_, unheard in self.unheard.items():
             self._journal.drop("unheard", id_)
+            self.loads.unheard(unheard.grant, -1)
         for id_ in self.voiding:  # goes on, but its pieces lie in no segment any more
             self.voiding[id_].pieces = ()
             self._journal.put("void", id_, ())

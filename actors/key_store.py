@@ -24,7 +24,7 @@ ASKED_MAX = 1024
 VOLLEYS_MAX = 8
 VOLLEY_GAP_S = 0.005
 VOLLEY_GRANTS = 128
-LOAD_FRESH_S = 1.0
+ASK_LOAD_EVERY_S = 0.1
 _PASSED_ON = frozenset({"too_many_undelivered", "frozen"})
 """What a peer may say of a refusal to an SAE here; whatever else it says is not the SAE's fault."""
 
@@ -43,7 +43,7 @@ class KeyStore(SlavesSide):
     def __init__(self, system: System, name: str, options: StoreOptions) -> None:
         super().__init__(system, name, options)
         self._asked: deque[Asked] = deque()
-        self._loads: dict[tuple[str, str], tuple[int, float]] = {}
+        self._load_asked: dict[str, float] = {}
         self._volley, self._volley_at = 0, NEVER
 
     def load(self, shelf: Shelf) -> None:
@@ -132,8 +132,6 @@ class KeyStore(SlavesSide):
             self.issuer.unheard[id_].told = now.now
             self.standing.count()
             self.effect(lambda: self._answer(asked.answer, grant, octets))
-            for slave in ask.slaves:
-                self._add_load(ask.master, slave, len(octets))
         else:
             waiting = Waiting(grant, octets, asked.answer, asked.until, self._volley, now.now)
             self.issuer.await_held(waiting)
@@ -164,7 +162,7 @@ class KeyStore(SlavesSide):
         for load in word.loads[:REPEATS_MAX]:
             here = self.homes.get(load.master) == self.system.node
             if here and self.homes.get(load.slave) == self.store:
-                self._loads[load.master, load.slave] = load.octets, self.clock.now
+                self.issuer.loads.told(load.master, load.slave, load.octets)
         self.on_stock()
 
     @handles(grants.GrantsRefused)
@@ -220,15 +218,22 @@ class KeyStore(SlavesSide):
             self.say(grants.GrantUnknown(head=self.standing.head(), id=word.id))
 
     def _check_peer_load(self, master: str, slave: str, octets: int) -> None:
-        """A local grant is never refused by the peer for limits: check what it last said."""
-        load, at = self._loads.get((master, slave), (0, NEVER))
-        recent = self.clock.now - at < LOAD_FRESH_S
-        if recent and load + octets > self.options.max_undelivered_bits_pair // 8:
+        """A local grant is never refused by the peer for limits: check what it last said (R12)."""
+        loads, options = self.issuer.loads, self.options
+        pair = loads.of_pair(master, slave) + octets
+        sae = loads.of_slave(slave) + octets
+        most = options.max_undelivered_bits_pair, options.max_undelivered_bits_sae
+        if 8 * pair > most[0] or 8 * sae > most[1]:
+            self._ask_load(slave, loads.masters(slave))
             raise Refused("too_many_undelivered", "fetch the keys that wait before asking for more")
 
-    def _add_load(self, master: str, slave: str, octets: int) -> None:
-        load, at = self._loads.get((master, slave), (0, self.clock.now))
-        self._loads[master, slave] = load + octets, at
+    def _ask_load(self, slave: str, masters: list[str]) -> None:
+        """The slaves may have fetched since: ask, so that the next request may pass."""
+        now = self.clock.now
+        if masters and now - self._load_asked.get(slave, NEVER) >= ASK_LOAD_EVERY_S:
+            self._load_asked[slave] = now
+            head, some = self.standing.head(now=True), tuple(masters[:REPEATS_MAX])
+            self.tell(self.peer, grants.LoadQuery(head=head, slave=slave, masters=some))
 
     # From time to time
 

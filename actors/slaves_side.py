@@ -9,7 +9,7 @@ from actors.protocol.blocks import SegmentId
 from actors.protocol.common import Failed, Refused
 from actors.protocol.grants import Grant, Piece, Refusal
 from actors.protocol.peers import Located
-from actors.shared_stream import SharedStream
+from actors.shared_stream import REPEATS_MAX, SharedStream
 from actors.vault import Clock
 from transport.message import Message, Secret, local
 
@@ -22,6 +22,8 @@ HELD_MIN = 1 << 16
 HELD_BITS = 128
 """Grants held at most: so many, or one for so many bits of what an SAE may leave undelivered."""
 TOMBS_MAX = 1 << 16
+REFUSED_MAX = 1 << 13
+"""Ids of refused grants that are known; twice as many as an owner has open."""
 
 
 @local
@@ -46,6 +48,7 @@ class SlavesSide(SharedStream):
         self.homes: dict[str, str] = {}
         """Which SAE is at which KMS."""
         self._queries: list[Query] = []
+        self._refused: dict[bytes, str] = {}
         self._held_max = max(HELD_MIN, options.max_undelivered_bits_sae // HELD_BITS)
 
     @handles(Located)
@@ -71,6 +74,7 @@ class SlavesSide(SharedStream):
                 pairs.update({(grant.master, slave): None for slave in grant.slaves})
             elif code != "wait":
                 refusals.append(Refusal(grant.id, code))
+                self._note_refused(grant.id, code)
         head = self.standing.head()
         if held:
             loads = tuple(self.vault.load(*pair) for pair in pairs) if self._local(word) else ()
@@ -81,6 +85,14 @@ class SlavesSide(SharedStream):
             self.log.warning("grants_refused", n=len(refusals), codes=codes, peer=self.store)
             self.say(grants.GrantsRefused(head=head, refusals=tuple(refusals)))
 
+    @handles(grants.LoadQuery)
+    def on_load_query(self, word: grants.LoadQuery) -> None:
+        """The owner checks the limits of its `local` grants: say what was not fetched here."""
+        if self.admit(word.head):
+            masters = word.masters[:REPEATS_MAX]
+            loads = tuple(self.vault.load(master, word.slave) for master in masters)
+            self.say(grants.GrantsHeld(head=self.standing.head(), ids=(), loads=loads))
+
     @staticmethod
     def _local(word: grants.GrantsAnnounced) -> bool:
         return any(grant.mode == "local" for grant in word.grants)
@@ -89,7 +101,8 @@ class SlavesSide(SharedStream):
         """Hold one grant; return `held`, `wait`, or the code of the refusal."""
         if self.vault.knows(grant.id):
             return "void" if self.vault.voided(grant.id) else "held"
-        code = self._check(grant) or self._check_pieces(grant.pieces) or self._check_room(grant)
+        code = self._refused.get(grant.id) or self._check(grant)
+        code = code or self._check_pieces(grant.pieces) or self._check_room(grant)
         if code:
             return code
         octets = b"".join(self._cut(piece) for piece in grant.pieces)
@@ -97,6 +110,13 @@ class SlavesSide(SharedStream):
         self.vault.hold(grant, octets, now)
         self.standing.count()
         return "held"
+
+    def _note_refused(self, id_: bytes, code: str) -> None:
+        """Its master is told "no": a copy that comes when there is room is refused as well."""
+        if len(id_) == keys.ID_OCTETS:
+            self._refused[id_] = code
+        if len(self._refused) > REFUSED_MAX:
+            del self._refused[next(iter(self._refused))]
 
     def _check(self, grant: Grant) -> str:
         if not _well_formed(grant):

@@ -64,11 +64,20 @@ class Load:
 
 @wire("grants.held/1")
 class GrantsHeld(Message):
-    """These are durable at the slaves' side; `loads` of the pairs they are for."""
+    """These are durable at the slaves' side; `loads` of the pairs they are for, or asked for."""
 
     head: Head
     ids: tuple[bytes, ...]
     loads: tuple[Load, ...]
+
+
+@wire("grants.load_query/1")
+class LoadQuery(Message):
+    """How much of these pairs was not fetched yet? `GrantsHeld` says (`local` mode)."""
+
+    head: Head
+    slave: str
+    masters: tuple[str, ...]
 
 
 @part

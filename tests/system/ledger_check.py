@@ -43,6 +43,10 @@ def check_counters(store: KeyStore) -> None:
         for slave, left in holding.left.items():
             pairs[holding.grant.master, slave] += holding.grant.size * left.bit_count()
     _same("loads", dict(vault._pairs), {pair: n for pair, n in pairs.items() if n})
+    unheard: Counter[tuple[str, str]] = Counter()
+    for grant in (waiting.grant for waiting in issuer.unheard.values()):
+        unheard.update({(grant.master, slave): grant.number * grant.size for slave in grant.slaves})
+    _same("loads unheard of", dict(issuer.loads._unheard), dict(unheard))
 
 
 def check_rest(a: KeyStore, b: KeyStore) -> None:

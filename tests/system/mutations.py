@@ -300,7 +300,8 @@ def in_clear(original: Any) -> Any:
 def loads_of_anybody(original: Any) -> Any:
     def on_held(self: KeyStore, word: Any) -> None:
         original(self, word)
-        self._loads.update({(load.master, load.slave): (load.octets, 0.0) for load in word.loads})
+        for load in word.loads:
+            self.issuer.loads.told(load.master, load.slave, 1)
 
     return on_held
 

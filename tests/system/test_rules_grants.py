@@ -280,6 +280,51 @@ def test_r9_local_the_owner_checks_the_limit_before_it_answers() -> None:
     assert code(pair.enc()) == "too_many_undelivered"
 
 
+@pytest.mark.parametrize("limit", ["max_undelivered_bits_pair", "max_undelivered_bits_sae"])
+def test_r9_local_the_limits_hold_however_slowly_a_master_asks(limit: str) -> None:
+    pair = ready(mode="local", **{limit: 8 * 96})
+
+    answers = []
+    for _ in range(8):
+        answers.append(pair.enc())
+        pair.cluster.advance(2.0)
+
+    assert [type(answer) for answer in answers[:3]] == [keys.Keys] * 3
+    assert {code(answer) for answer in answers[3:]} == {"too_many_undelivered"}
+
+
+def test_r9_local_the_limit_of_an_sae_counts_all_its_masters() -> None:
+    pair = ready(mode="local", max_undelivered_bits_sae=8 * 64)
+    pair.key(2)
+    pair.cluster.advance(2.0)
+    ask = keys.GetKey(master="carol", slaves=("bob",), number=1, size=32)
+
+    assert code(pair.cluster.ask(pair.at("a"), ask)) == "too_many_undelivered"
+
+
+def test_r9_local_grants_that_the_peer_has_not_acknowledged_count_too() -> None:
+    pair = ready(mode="local", max_undelivered_bits_pair=8 * 64)
+    pair.lost = {grants.GrantsHeld}
+    pair.key(2)
+    pair.cluster.restart("a")
+    pair.cluster.advance(3.0)
+
+    assert code(pair.enc()) == "too_many_undelivered"
+
+
+def test_r9_local_the_owner_asks_what_was_fetched_meanwhile() -> None:
+    pair = ready(mode="local", max_undelivered_bits_pair=8 * 64)
+    grant = pair.key(2).grant
+    pair.cluster.advance(2.0)
+    pair.deliver(grant, 0, 1)
+    before = code(pair.enc())
+    pair.cluster.advance(0.1)
+
+    assert before == "too_many_undelivered"
+    assert isinstance(pair.enc(), keys.Keys)
+    rest(pair)
+
+
 @pytest.mark.parametrize("mode", ["confirmed", "local"])
 def test_r9_a_peer_that_does_not_know_its_saes_yet_lets_the_grant_wait(mode: str) -> None:
     pair = ready(mode=mode)

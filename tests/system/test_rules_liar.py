@@ -160,10 +160,10 @@ def test_loads_of_saes_that_are_none_take_no_memory() -> None:
     pair = Pair(mode="local")
     head = pair.store("b").standing.head()
     for n in range(50):
-        loads = (grants.Load(f"sae-{n}", "bob", 1), grants.Load("alice", "bob", 0))
+        loads = (grants.Load(f"sae-{n}", "bob", 1), grants.Load("alice", "bob", 1))
         pair.say("a", grants.GrantsHeld(head=head, ids=(), loads=loads))
 
-    assert list(pair.store("a")._loads) == [("alice", "bob")]
+    assert pair.store("a").issuer.loads.masters("bob") == ["alice"]
 
 
 def test_a_peer_that_speaks_while_the_disk_is_full_takes_no_memory(
@@ -259,3 +259,18 @@ def test_fetches_past_the_limit_are_told_to_come_again_and_not_that_there_is_no_
 
     assert isinstance(one_more, Failed)
     assert one_more.code == "busy"
+
+
+def test_refused_ids_take_no_memory_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slaves_side, "REFUSED_MAX", 10)
+    pair = Pair()
+    pair.fill(2)
+    head = pair.store("a").standing.head()
+    bad = [
+        grants.Grant(n.to_bytes(12, "big"), (), 1, 1, "alice", ("bob",), "confirmed", 1.0)
+        for n in range(50)
+    ]
+
+    pair.say("b", grants.GrantsAnnounced(head=head, grants=tuple(bad)))
+
+    assert len(pair.store("b")._refused) == 10

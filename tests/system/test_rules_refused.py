@@ -5,6 +5,7 @@ import pytest
 from actors.protocol import grants, keys
 from actors.protocol.common import Failed
 from actors.protocol.grants import Refusal
+from tests.system.ledger_check import check_rest
 from tests.system.pair import Pair
 from transport.envelope import Address, Envelope
 
@@ -30,3 +31,20 @@ def test_r9_only_known_reasons_of_a_refusal_are_passed_on(said: str, heard: str)
     (answer,) = (envelope.body for envelope in master.envelopes)
     assert isinstance(answer, Failed)
     assert answer.code == heard
+
+
+def test_r9_a_grant_that_was_refused_is_not_held_when_a_copy_comes_later() -> None:
+    pair = Pair(max_undelivered_bits_pair=8 * 64)
+    pair.fill()
+    first = pair.key(2)
+    pair.wire.clear()
+    refused = pair.enc()
+    (word,) = pair.said(grants.GrantsAnnounced)
+    pair.deliver(first.grant, 0, 1)
+
+    pair.say("b", word)
+
+    assert isinstance(refused, Failed)
+    assert not pair.store("b").vault.holdings
+    pair.cluster.advance(10.0)
+    check_rest(pair.store("a"), pair.store("b"))
