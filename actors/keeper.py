@@ -25,6 +25,8 @@ class StoreOptions:
     """What can be chosen for a key store; sizes in bits where the name says so."""
 
     peer: str
+    virtual: bool = False
+    """Filled as demand asks by relay (`virtual_link/<peer>`), not by a quantum link."""
     max_bits: int = 64 << 20
     mode: str = "confirmed"
     ttl_s: float = 3600.0

@@ -142,6 +142,15 @@ class Wanted(Message):
     octets: int
 
 
+@wire("blocks.demand/1")
+class Demand(Message):
+    """What SAEs at the sender ask of this store (a hint): octets a second, and the most at once."""
+
+    head: Head
+    rate: int
+    most: int
+
+
 @wire("blocks.closed/1")
 class SegmentClosed(Message):
     """The owner will never use any more of the segment: what no grant holds is burnt (R1)."""

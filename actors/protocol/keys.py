@@ -36,6 +36,20 @@ class KeyName:
     index: int
 
 
+@part
+class Via:
+    """Where `octets` of the keys of a grant came from (the extension `protokms_provenance`).
+
+    `paths` are names of nodes from one end to the other, more than one if each octet is an XOR of
+    shares or a batch came over several; none: a quantum link. `age` is the seconds since both
+    ends had them, -1 if it is not known.
+    """
+
+    octets: int
+    paths: tuple[tuple[str, ...], ...]
+    age: float
+
+
 @local
 class GetKey(Message):
     """Allocate keys for the SAE `master` and the SAEs `slaves`, all at the peer's KMS (014 6.2)."""
@@ -44,15 +58,20 @@ class GetKey(Message):
     slaves: tuple[str, ...]
     number: int
     size: int
+    provenance: bool = False
 
 
 @local
 class Keys(Message):
-    """The keys of one grant: `number` times `size` octets, one after the other."""
+    """The keys of one grant: `number` times `size` octets, one after the other.
+
+    `provenance` in the order of the octets, if it was asked for.
+    """
 
     grant: bytes
     size: int
     octets: Secret
+    provenance: tuple[Via, ...] = ()
 
 
 @local

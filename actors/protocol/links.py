@@ -1,4 +1,4 @@
-"""What a quantum link and the key store it fills say to each other, on one node.
+"""What a link, quantum or virtual, and the key store it fills say to each other, on one node.
 
 `epoch` is the datagram epoch: the starts of both ends, lower KMS name first, 16 octets.
 """
@@ -29,11 +29,15 @@ class Credit(Message):
 
 @local
 class Emitted(Message):
-    """These datagrams, `first`, `first + 1`, ..., are about to be sent; the store keeps them."""
+    """These datagrams, `first`, `first + 1`, ..., are about to be sent; the store keeps them.
+
+    `via` are the paths they take, names of nodes from one end to the other; none: a quantum link.
+    """
 
     epoch: bytes
     first: int
     payloads: tuple[Secret, ...]
+    via: tuple[tuple[str, ...], ...] = ()
 
 
 @local
@@ -45,11 +49,26 @@ class Withdrawn(Message):
 
 @local
 class Received(Message):
-    """These datagrams came in, each once; `seqs` ascending, one payload for each."""
+    """These datagrams came in, each once; `seqs` ascending, one payload for each.
+
+    `via` as in `Emitted`.
+    """
 
     epoch: bytes
     seqs: tuple[int, ...]
     payloads: tuple[Secret, ...]
+    via: tuple[tuple[str, ...], ...] = ()
+
+
+@local
+class Marks(Message):
+    """What a store without a quantum link is to hold: filled below `low_bits` up to `high_bits`.
+
+    Said by `sessions`; 0: as much as demand asks.
+    """
+
+    low_bits: int
+    high_bits: int
 
 
 @local
