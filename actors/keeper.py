@@ -208,7 +208,7 @@ class Keeper(Actor):
             raise Refused("busy", "the disk does not keep up")
 
 
-def check_request(ask: keys.GetKey) -> None:
+def check_request(ask: keys.GetKey | keys.Give) -> None:
     """Refuse what no grant could be."""
     if not (0 < ask.number <= KEYS_MAX and 0 < ask.size <= KEY_OCTETS_MAX):
         raise Refused("malformed", "too many keys, too large, or none")

@@ -20,8 +20,6 @@ _FRESH_S = 15.0
 _NUDGE_S = 5.0
 _PAUSE_S = (0.02, 0.25)
 _STEPS = 8
-_SOON = frozenset({"undeliverable", "no_keys", "not_ready", "peer_down"})
-"""What a key store says, or somebody for it, until its session has brought the first bits."""
 
 
 class Reach:
@@ -44,7 +42,7 @@ class Reach:
         The loop's clock counts. What is no matter of a session is returned as it is.
         """
         now = asyncio.get_running_loop().time
-        if kms == self._node or failed.code not in _SOON:
+        if kms == self._node or failed.code not in sessions.SOON:
             return failed
         if failed.code == "undeliverable":
             body = sessions.EnsureSession(peer=kms, sae=ask.master)
@@ -67,7 +65,7 @@ class Reach:
         while (left := until - now()) > pause:
             await asyncio.sleep(pause)
             made = await self._ask(store, ask, left - pause, trace)
-            if not (isinstance(made, Failed) and made.code in _SOON):
+            if not (isinstance(made, Failed) and made.code in sessions.SOON):
                 return made
             pause = min(max(2 * pause, _PAUSE_S[0]), _PAUSE_S[1])
         return Failed(code=SETTING_UP, why=kms)

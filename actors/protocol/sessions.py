@@ -15,6 +15,9 @@ CODES = (
 )
 """Why a session is refused; `Failed.why` names the node that refuses."""
 
+SOON = ("undeliverable", "no_keys", "not_ready", "peer_down")
+"""What a key store answers, or somebody for it, until a session has brought it the first bits."""
+
 
 @local
 class AddSession(Message):

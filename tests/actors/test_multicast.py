@@ -1,0 +1,287 @@
+"""The same keys for SAEs at several KMSs: all hold them, or nobody gets any."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from actors.keeper import StoreOptions
+from actors.multicast import OCTETS_MAX, PATIENCE_S, REQUEST_OCTETS_MAX, Multicast
+from actors.own_store import OwnStore
+from actors.protocol import keys, peers, sessions
+from actors.protocol.common import Failed, Health, Healthy
+from protokms.testing.cluster import Cluster
+from protokms.testing.probe import Probe
+from protokms.testing.steps import StepSystem
+from transport.envelope import Envelope
+from transport.message import Message
+
+HOMES = {"sae-1": "a", "sae-1b": "a", "sae-2": "b", "sae-2b": "b", "sae-3": "c"}
+LOCATED = peers.Located(serial=1, here="a", saes=tuple(HOMES.items()), ids=())
+
+
+def want(*slaves: str, number: int = 2, size: int = 32) -> keys.GetMulticast:
+    return keys.GetMulticast(master="sae-1", slaves=slaves, number=number, size=size)
+
+
+class Network:
+    """A node with a real own store; probes stand for the stores of b and c and for `sessions`."""
+
+    def __init__(self) -> None:
+        self.cluster = Cluster("a", recipe)
+        self.manager = self.cluster.probe("peer_manager@a")
+        self.manager.on(peers.Subscribe, LOCATED)
+        self.stores = {kms: self.cluster.probe(f"key_store/{kms}@a") for kms in ("b", "c")}
+        self.sessions = self.cluster.probe("sessions@a")
+        for kms in self.stores:
+            self.answer(kms, keys.Given(grant=b""))
+        self.cluster.advance(1.0)
+
+    def answer(self, kms: str, said: Message) -> None:
+        """Let a store answer what it is given; `Given` names the grant by itself."""
+
+        def reply(ask: keys.Give) -> Message:
+            return keys.Given(grant=ask.grant) if isinstance(said, keys.Given) else said
+
+        self.stores[kms].on(keys.Give, reply)
+
+    def ask(self, body: Message, wait: float = 0.0) -> Message:
+        found = self.cluster.ask("multicast@a", body, wait)
+        self.cluster.settle()
+        return found
+
+    def fetch(self, grant: bytes, slave: str = "sae-1b") -> Message:
+        names = (keys.KeyName(grant, 0), keys.KeyName(grant, 1))
+        body = keys.GetKeyWithIds(master="sae-1", slave=slave, names=names)
+        return self.cluster.ask("key_store/a@a", body)
+
+    def gives(self, kms: str) -> list[keys.Give]:
+        return self.stores[kms].of(keys.Give)
+
+    def ends(self, kms: str) -> list[Message]:
+        """Return what became of the grants a store was given."""
+        return [
+            body
+            for body in self.stores[kms].received
+            if isinstance(body, keys.Settle | keys.TakeBack)
+        ]
+
+
+def recipe(system: StepSystem) -> None:
+    system.spawn("key_store/a", OwnStore, StoreOptions(peer="a"))
+    system.spawn("multicast", Multicast)
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    made = Network()
+    yield made
+    made.cluster.close()
+
+
+def test_every_kms_of_a_slave_holds_the_keys_before_the_master_has_them(network: Network) -> None:
+    made = network.ask(want("sae-2", "sae-3", "sae-1b", "sae-2b"))
+
+    assert isinstance(made, keys.Keys)
+    assert len(made.octets) == 64
+    assert network.gives("b") == [
+        keys.Give(
+            grant=made.grant,
+            master="sae-1",
+            slaves=("sae-2", "sae-2b"),
+            number=2,
+            size=32,
+            octets=made.octets,
+        )
+    ]
+    assert [give.slaves for give in network.gives("c")] == [("sae-3",)]
+    fetched = network.fetch(made.grant)
+    assert isinstance(fetched, keys.KeysWithIds)
+    assert b"".join(each.reveal() for each in fetched.octets) == made.octets.reveal()
+    for kms in network.stores:
+        assert network.ends(kms) == [keys.Settle(grant=made.grant)]
+
+
+def test_the_master_waits_for_the_last_of_them(network: Network) -> None:
+    held: list[bytes] = []
+    network.stores["c"].on(keys.Give, lambda give: held.append(give.grant))
+    asker = network.cluster.probe("etsi014@a")
+
+    asker.question("multicast@a", want("sae-2", "sae-3"))
+    network.cluster.settle()
+
+    assert held
+    assert asker.received == []
+    assert network.ends("b") == []
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Failed(code="too_many_undelivered", why="x"),
+        Failed(code="peer_down", why="x"),
+        Failed(code="no_keys", why="x"),
+        Failed(code="crashed", why="x"),
+        keys.Given(grant=b"another grant"),
+    ],
+)
+def test_one_refusal_takes_the_grant_back_everywhere(network: Network, refusal: Message) -> None:
+    network.stores["c"].on(keys.Give, lambda _: refusal)
+
+    made = network.ask(want("sae-2", "sae-3", "sae-1b"))
+
+    code = refusal.code if isinstance(refusal, Failed) else "crashed"
+    assert isinstance(made, Failed)
+    assert made.code == code
+    grant = network.gives("b")[0].grant
+    for kms in network.stores:
+        assert network.ends(kms) == [keys.TakeBack(grant=grant)]
+    assert network.fetch(grant) == Failed(code="no_such_key", why="not held for this SAE")
+
+
+def test_silence_of_one_store_takes_the_grant_back_everywhere(network: Network) -> None:
+    network.stores["c"].on(keys.Give, lambda _: None)
+
+    made = network.ask(want("sae-2", "sae-3"), wait=PATIENCE_S)
+
+    assert made == Failed(code="timeout", why="no answer")
+    assert [type(end) for kms in network.stores for end in network.ends(kms)] == [keys.TakeBack] * 2
+
+
+def test_a_given_that_comes_after_the_end_changes_nothing(network: Network) -> None:
+    asked: list[keys.Give] = []
+    network.stores["c"].on(keys.Give, asked.append)
+    network.answer("b", Failed(code="frozen", why=""))
+    network.ask(want("sae-2", "sae-3"))
+
+    envelope = next(e for e in network.stores["c"].envelopes if isinstance(e.body, keys.Give))
+    late = keys.Given(grant=asked[0].grant)
+    to, sender = envelope.sender, envelope.to
+    network.cluster.nodes["a"].send(Envelope(sender, to, late, envelope.token, answer=True))
+    network.cluster.settle()
+
+    assert network.ends("c") == [keys.TakeBack(grant=asked[0].grant)]
+    assert network.ends("b") == [keys.TakeBack(grant=asked[0].grant)]
+
+
+# Stores that are not there yet
+
+
+def appear(network: Network, kms: str, first: list[Message]) -> Probe:
+    """Let there be no store for a KMS until a session is asked for; `first` are its answers."""
+    network.cluster.nodes["a"].unregister(f"key_store/{kms}")
+
+    def reply(give: keys.Give) -> Message:
+        return first.pop(0) if first else keys.Given(grant=give.grant)
+
+    def ensure(_: sessions.EnsureSession) -> Message:
+        network.stores[kms] = network.cluster.probe(f"key_store/{kms}@a")
+        network.stores[kms].on(keys.Give, reply)
+        return sessions.SessionEnsured()
+
+    network.sessions.on(sessions.EnsureSession, ensure)
+    return network.sessions
+
+
+def test_a_distant_kms_gets_a_session_first(network: Network) -> None:
+    waits: list[Message] = [Failed(code=c, why="") for c in ("not_ready", "peer_down", "no_keys")]
+    asked = appear(network, "c", waits)
+
+    made = network.ask(want("sae-2", "sae-3"), wait=1.0)
+
+    assert isinstance(made, keys.Keys)
+    assert asked.received == [sessions.EnsureSession(peer="c", sae="sae-1")]
+    assert {give.grant for give in network.gives("c")} == {made.grant}
+    assert network.ends("c") == network.ends("b") == [keys.Settle(grant=made.grant)]
+
+
+def test_a_session_that_brings_nothing_in_time_takes_the_grant_back(network: Network) -> None:
+    appear(network, "c", [Failed(code="no_keys", why="")] * 1000)
+
+    made = network.ask(want("sae-2", "sae-3"), wait=PATIENCE_S)
+
+    assert made == Failed(code="no_keys", why="")
+    assert [type(end) for end in network.ends("b")] == [keys.TakeBack]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [("no_route", "no_route"), ("not_allowed", "session_not_allowed")]
+)
+def test_a_session_that_is_refused_takes_the_grant_back(
+    network: Network, code: str, told: str
+) -> None:
+    network.cluster.nodes["a"].unregister("key_store/c")
+    network.sessions.on(sessions.EnsureSession, Failed(code=code, why="words of some other node"))
+
+    made = network.ask(want("sae-2", "sae-3"))
+
+    assert made == Failed(code=told, why="c")
+    assert [type(end) for end in network.ends("b")] == [keys.TakeBack]
+
+
+# Limits
+
+
+@pytest.mark.parametrize(
+    ("ask", "code"),
+    [
+        (want("sae-2", "sae-2", "sae-3"), "malformed"),
+        (want(), "malformed"),
+        (want("sae-2", "sae-3", number=0), "malformed"),
+        (want("sae-2", "sae-3", size=0), "malformed"),
+        (want("sae-2", "sae-3", number=1024, size=REQUEST_OCTETS_MAX), "malformed"),
+        (want("sae-2", "sae-3", number=1024, size=1024), "malformed"),
+        (want("sae-2", "nobody"), "not_allowed"),
+        (
+            keys.GetMulticast(master="sae-2", slaves=("sae-1", "sae-3"), number=1, size=32),
+            "not_allowed",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_given(
+    network: Network, ask: keys.GetMulticast, code: str
+) -> None:
+    made = network.ask(ask)
+
+    assert isinstance(made, Failed)
+    assert made.code == code
+    assert network.gives("b") == network.gives("c") == []
+
+
+def test_requests_in_flight_are_bounded_in_octets_and_leave_room_when_they_end(
+    network: Network,
+) -> None:
+    network.stores["c"].on(keys.Give, lambda _: None)
+    asker = network.cluster.probe("etsi014@a")
+    large = want("sae-2", "sae-3", number=REQUEST_OCTETS_MAX >> 10, size=1 << 10)
+    for _ in range(OCTETS_MAX // REQUEST_OCTETS_MAX):
+        asker.question("multicast@a", large)
+
+    full = network.ask(large)
+    network.cluster.advance(PATIENCE_S)
+    network.answer("c", keys.Given(grant=b""))
+
+    assert isinstance(full, Failed)
+    assert full.code == "busy"
+    assert isinstance(network.ask(large), keys.Keys)
+
+
+def test_before_the_directory_is_known_nothing_is_given() -> None:
+    cluster = Cluster("a", recipe)
+
+    made = cluster.ask("multicast@a", want("sae-2", "sae-3"))
+    health = cluster.ask("multicast@a", Health())
+
+    assert made == Failed(code="not_ready", why="the directory is not known yet")
+    assert isinstance(health, Healthy)
+    assert not health.ready
+    cluster.close()
+
+
+def test_a_crash_of_the_own_store_is_no_answer(network: Network) -> None:
+    network.cluster.nodes["a"].unregister("key_store/a")
+
+    made = network.ask(want("sae-1b", "sae-2"))
+
+    assert isinstance(made, Failed)
+    assert made.code == "undeliverable"
+    assert [type(end) for end in network.ends("b")] == [keys.TakeBack]
