@@ -1,5 +1,6 @@
-"""The running system: actors by name, on threads, here or across the network."""
+"""The running system: actors by name, on one thread, here or across the network."""
 
+import asyncio
 import contextlib
 import secrets
 import threading
@@ -16,36 +17,32 @@ import structlog
 from actors.base import Actor, Change, Meter, Row
 from actors.deaths import Poison, describe, frames_of, keep_values_out_of_logs
 from actors.edge import EDGE, Edge, as_octets
+from actors.life import JOIN_S, Life
 from actors.ports import CORE, Admit, Durable, Inbox, Post, Put
 from actors.protocol.common import Died, Failed
+from actors.stage import NewLoop, Stage
 from actors.timers import Alarm, Timers
 from transport.codec import Sealer, encode
 from transport.envelope import Address, Envelope
 from transport.message import Message
 
-_JOIN_S = 10.0
 _MAILBOX = 10_000
 _MAILBOX_OCTETS = 16 << 20
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class _Cell:
-    """A living actor: its thread, and who hears of its death."""
-
-    __slots__ = ("actor", "parent", "thread")
-
-    def __init__(self, actor: Actor, parent: Address | None) -> None:
-        self.actor, self.parent = actor, parent
-        self.thread = threading.current_thread()
+def _complain(why: str) -> None:
+    structlog.get_logger().critical("system_broken", why=why)
 
 
 class ThreadSystem:
-    """The actors of one process of a node, each on a thread of its own.
+    """The actors of one process of a node, which take their turns on one thread of its own.
 
     `placement` names the process for the name of an actor, `post` sends octets elsewhere,
     `admit` is the doorman for what comes in, `sealers` protect what goes to other processes
     of this node. With `through_sockets` every message that can travel is encoded and decoded
-    even when it stays here.
+    even when it stays here. `new_loop` makes the asyncio loop of the thread; `fatal` is called if
+    that thread breaks.
     """
 
     def __init__(
@@ -60,6 +57,8 @@ class ThreadSystem:
         sealers: Mapping[str, Sealer] | None = None,
         durable: Durable | None = None,
         through_sockets: bool = False,
+        new_loop: NewLoop = asyncio.new_event_loop,
+        fatal: Callable[[str], None] = _complain,
     ) -> None:
         keep_values_out_of_logs()
         self.node, self.meter, self.process = node, meter, process
@@ -68,16 +67,22 @@ class ThreadSystem:
         self._placement, self._post, self._admit = placement, post, admit
         self._sealers, self._through_sockets = sealers or {}, through_sockets
         self._inboxes: dict[str, Put] = {}
-        self._cells: dict[str, _Cell] = {}
-        self._leaving: dict[str, threading.Thread] = {}
+        self._lives: dict[str, Life] = {}
+        self._leaving: dict[str, Life] = {}
         self._lock = threading.Lock()
         self._closing = False
-        self._timers = Timers()
+        self._stage = Stage(f"{node}/{process}", new_loop, fatal)
+        self._timers = Timers(self._stage)
         self._poison = Poison(self.now)
         self._poisoned: set[str] = set()
         self._edge = Edge(self, Address(f"{EDGE}/{process}", node))
         self.register(self._edge.address.name, self._edge)
         self.log = structlog.get_logger().bind(node=node, process=process)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of the thread on which the actors take their turns."""
+        return self._stage.loop
 
     # What an actor may ask for
 
@@ -136,44 +141,49 @@ class ThreadSystem:
         except Exception as why:
             self._bury(address, why, None, parent)
             return address
-        cell = _Cell(actor, parent)
-        cell.thread = threading.Thread(
-            target=self._live, args=(cell, before), name=f"{self.node}/{name}", daemon=True
-        )
+        life = Life(actor, parent, self._stage, self)
         with self._lock:
             if self._closing:
                 return address
             self._free(name)
-            self._cells[name] = cell
+            self._lives[name] = life
             self._inboxes[name] = self._into(actor)
-            cell.thread.start()
+            life.begin(before)
         return address
 
     def stop(self, name: str) -> None:
         """Stop an actor once it has handled what is in its mailbox; harmless if there is none."""
         with self._lock:
-            cell = self._cells.pop(name, None)
-            if cell:
+            life = self._lives.pop(name, None)
+            if life:
                 del self._inboxes[name]
-                self._leaving[name] = cell.thread
-        if cell:
+                self._leaving[name] = life
+        if life:
             with contextlib.suppress(pykka.ActorDeadError):  # it is just dying
-                cell.actor.stop()
+                life.actor.stop()
 
     def failed(self, name: str, why: BaseException | None, during: Envelope | None) -> None:
         """Hear that an actor has crashed: forget it, tell its parent."""
         if during and self._poison.suspect(during):
             self._poisoned.add(name)
         with self._lock:
-            cell = self._cells.get(name)
-            if cell is None or cell.thread is not threading.current_thread():
-                cell = None  # it had been stopped, and died on its way out
+            life = self._lives.get(name)
+            if life is None or life.thread is not threading.current_thread():
+                life = None  # it had been stopped, and died on its way out
             else:
-                del self._cells[name], self._inboxes[name]
-                self._leaving[name] = cell.thread
-        self._bury(Address(name, self.node), why, during, cell.parent if cell else None)
-        if cell:
-            self._return_mail(cell.actor)
+                del self._lives[name], self._inboxes[name]
+                self._leaving[name] = life
+        self._bury(Address(name, self.node), why, during, life.parent if life else None)
+
+    def over(self, life: Life, left: list[Any]) -> None:
+        """Hear that a life has ended: return its mail."""
+        name = life.name
+        with self._lock:
+            if life.ended.is_set() and self._leaving.get(name) is life:
+                del self._leaving[name]
+        for envelope in left:
+            if isinstance(envelope, Envelope):
+                self._undeliverable(envelope, "died")
 
     # What the process asks for
 
@@ -186,7 +196,7 @@ class ThreadSystem:
     def unregister(self, name: str) -> None:
         """Take it away again; harmless if there is none."""
         with self._lock:
-            if name not in self._cells:
+            if name not in self._lives:
                 self._inboxes.pop(name, None)
 
     def receive(self, node: str, process: str, octets: bytes) -> None:
@@ -208,9 +218,9 @@ class ThreadSystem:
 
     def names(self) -> list[str]:
         """Return the names of all living actors, the oldest first."""
-        return list(self._cells)
+        return list(self._lives)
 
-    def shutdown(self, timeout: float = _JOIN_S) -> bool:
+    def shutdown(self, timeout: float = JOIN_S) -> bool:
         """Stop all actors of this system, the youngest first; false if one does not end in time.
 
         (`pykka.ActorRegistry.stop_all` would stop those of every other node of the process.)
@@ -220,12 +230,12 @@ class ThreadSystem:
         for name in reversed(self.names()):
             self.stop(name)
         until = time.monotonic() + timeout
-        for thread in list(self._leaving.values()):
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, until - time.monotonic()))
+        leaving = list(self._leaving.values())
+        ended = [life.ended.wait(max(0.0, until - time.monotonic())) for life in leaving]
         self._timers.stop()
         self._edge.close()
-        return not any(thread.is_alive() for thread in self._leaving.values())
+        self._stage.stop()
+        return all(ended)
 
     # Within
 
@@ -238,9 +248,9 @@ class ThreadSystem:
 
         Mailboxes know no limit (R17): nobody in here waits, or loses a message, for a full one.
         """
-        cell = self._cells.get(name)
+        life = self._lives.get(name)
         most = min(_MAILBOX, _MAILBOX_OCTETS // max(1, octets))
-        return cell is not None and cell.actor.waiting > most
+        return life is not None and life.actor.waiting > most
 
     def _process_of(self, name: str) -> str:
         talk, _, process = name.partition("/")
@@ -259,7 +269,7 @@ class ThreadSystem:
 
     def _into(self, actor: Actor) -> Put:
         """Make what drops an envelope into a mailbox: straight, in the ordinary case."""
-        put: Put = actor.actor_ref.tell
+        put: Put = actor.mailbox.drop
         if self._through_sockets:
             put = partial(as_octets, put)
         if actor.address.name in self._poisoned:
@@ -272,28 +282,6 @@ class ThreadSystem:
             self._undeliverable(envelope, "poison")
         else:
             put(envelope)
-
-    def _live(self, cell: _Cell, before: threading.Thread | None) -> None:
-        name = cell.actor.address.name
-        if before:
-            before.join(_JOIN_S)  # two lives of one actor must not overlap
-            if before.is_alive():
-                self.failed(name, TimeoutError(), None)
-                self._leaving[name] = before
-                return
-        cell.actor._actor_loop()  # start() would enter it in Pykka's registry
-        if self._cells.get(name) is cell:  # something like SystemExit, which skips on_failure
-            self.failed(name, None, None)
-        with self._lock:
-            if self._leaving.get(name) is cell.thread:
-                del self._leaving[name]
-
-    def _return_mail(self, actor: Actor) -> None:
-        inbox = actor.actor_inbox
-        while not inbox.empty():
-            envelope = inbox.get().message
-            if isinstance(envelope, Envelope):
-                self._undeliverable(envelope, "died")
 
     def _bury(
         self,

@@ -1,10 +1,14 @@
-"""One thread that keeps all timers of a process; a timer is a message that comes later."""
+"""All timers of a process, on its stage; a timer is a message that comes later."""
 
+import asyncio
 import heapq
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
+
+from actors.stage import Stage
 
 _LIMIT = 200_000
 
@@ -23,20 +27,20 @@ class Alarm:
 
 
 class Timers:
-    """A heap of deadlines on the monotonic clock; the thread sleeps until the next one."""
+    """A heap of deadlines on the monotonic clock; the loop is asked to wake us for the first."""
 
-    def __init__(self) -> None:
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
         self._heap: list[tuple[float, int, Alarm]] = []
         self._count = itertools.count()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="timers", daemon=True)
-        self._thread.start()
+        self._armed: asyncio.TimerHandle | None = None
 
     def after(self, seconds: float, call: Callable[[], None]) -> Alarm:
-        """Call later, on the timer thread; `call` must not block. `OverflowError` past a limit."""
+        """Call later, on the stage; any thread may ask. `OverflowError` past a limit."""
         alarm = Alarm(call)
-        with self._changed:
+        with self._lock:
             if len(self._heap) >= _LIMIT:
                 self._heap = [entry for entry in self._heap if entry[2].call]
                 heapq.heapify(self._heap)
@@ -45,28 +49,41 @@ class Timers:
             due = time.monotonic() + seconds
             first = not self._heap or due < self._heap[0][0]
             heapq.heappush(self._heap, (due, next(self._count), alarm))
-            if first:
-                self._changed.notify()
+        if first and self._stage.here:
+            self._arm()
+        elif first:
+            self._stage.call(self._arm)
         return alarm
 
     def stop(self) -> None:
-        """End the thread; what has not rung never will."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        self._thread.join()
+        """Let nothing ring any more."""
+        self._stopping = True
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._stopping and not self._due():
-                    wait = self._heap[0][0] - time.monotonic() if self._heap else None
-                    self._changed.wait(wait)
-                if self._stopping:
-                    return
+    # On the stage
+
+    def _arm(self) -> None:
+        if self._armed:
+            self._armed.cancel()
+            self._armed = None
+        with self._lock:
+            due = self._heap[0][0] if self._heap else None
+        if due is not None and not self._stopping:
+            # Loops round to milliseconds: rather a little late than early, and then once more.
+            wait = math.ceil(max(0.0, due - time.monotonic()) * 1000) / 1000
+            self._armed = self._stage.loop.call_later(wait, self._ring)
+
+    def _ring(self) -> None:
+        self._armed = None
+        for call in self._due():
+            if not self._stopping:
+                call()
+        self._arm()
+
+    def _due(self) -> list[Callable[[], None]]:
+        now, calls = time.monotonic(), []
+        with self._lock:
+            while self._heap and self._heap[0][0] <= now:
                 alarm = heapq.heappop(self._heap)[2]
-            if alarm.call:
-                alarm.call()
-
-    def _due(self) -> bool:
-        return bool(self._heap) and self._heap[0][0] <= time.monotonic()
+                if alarm.call:
+                    calls.append(alarm.call)
+        return calls

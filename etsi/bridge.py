@@ -1,11 +1,13 @@
 """The edge between asyncio and actors: questions go out on the loop, answers come from any thread.
 
-An answer costs the loop one wake-up for all that arrived since the last one. There is one timer
+An answer that is given on the thread of the loop settles its question there and then; those from
+other threads cost the loop one wake-up for all that arrived since the last one. There is one timer
 for each length of time-out, armed only while a question is open.
 """
 
 import asyncio
 import itertools
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -33,6 +35,15 @@ class EdgeSystem(System, Protocol):
 
     def unregister(self, name: str) -> None:
         """Undo `register`; harmless when there is none."""
+        ...
+
+
+class Host(EdgeSystem, Protocol):
+    """A system whose actors take their turns on an asyncio loop that front ends may share."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Return that loop."""
         ...
 
 
@@ -65,10 +76,11 @@ class Bridge:
         self._arrived: deque[Envelope] = deque()
         self._woken = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to take answers, on this loop."""
-        self._loop, self._woken = loop, False
+        """Begin to take answers, on this loop; to be called on its thread."""
+        self._loop, self._woken, self._thread = loop, False, threading.get_ident()
         self._system.register(self.address.name, _Letterbox(self.deliver))
 
     def close(self) -> None:
@@ -101,6 +113,9 @@ class Bridge:
 
     def deliver(self, envelope: Envelope) -> None:
         """Take an envelope, on any thread."""
+        if threading.get_ident() == self._thread:
+            self._take(envelope)
+            return
         self._arrived.append(envelope)  # first this, then the flag: `_collect` goes the other way
         loop = self._loop
         if self._woken or loop is None:
@@ -115,19 +130,21 @@ class Bridge:
         self._woken = False
         arrived = self._arrived
         while arrived:
-            envelope = arrived.popleft()
-            if not envelope.answer:
-                self._system.meter.add("protokms_http_refused", reason="not_an_answer")
-                continue
-            asked, future = self._open.get(envelope.token, (None, None))
-            if future is None or asked != envelope.sender:  # only whom we asked may answer
-                self._late(envelope)
-                continue
-            del self._open[envelope.token]
-            if future.done():
-                self._late(envelope)
-            else:
-                future.set_result(envelope.body)
+            self._take(arrived.popleft())
+
+    def _take(self, envelope: Envelope) -> None:
+        if not envelope.answer:
+            self._system.meter.add("protokms_http_refused", reason="not_an_answer")
+            return
+        asked, future = self._open.get(envelope.token, (None, None))
+        if future is None or asked != envelope.sender:  # only whom we asked may answer
+            self._late(envelope)
+            return
+        del self._open[envelope.token]
+        if future.done():
+            self._late(envelope)
+        else:
+            future.set_result(envelope.body)
 
     def _remember(self, loop: asyncio.AbstractEventLoop, timeout: float, token: int) -> None:
         line = self._lines.get(timeout)

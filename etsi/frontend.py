@@ -1,4 +1,4 @@
-"""The ETSI GS QKD 014 front end as an actor: it owns an HTTP thread and answers for it."""
+"""The ETSI GS QKD 014 front end as an actor: it owns an HTTP server and answers for it."""
 
 import ssl
 import time
@@ -10,7 +10,7 @@ from actors.base import Actor, Later, handles
 from actors.protocol import keys, peers
 from actors.protocol.common import Drain, Drained, Health, Healthy, Refused
 from etsi import tls
-from etsi.bridge import Bridge, EdgeSystem
+from etsi.bridge import Bridge, Host
 from etsi.door import Door
 from etsi.gs014 import Gs014, Places
 from etsi.options import Options
@@ -36,7 +36,7 @@ class Reloaded(Message):
 
 @local
 class HttpDied(Message):
-    """The HTTP thread has ended by itself; the actor tells itself and crashes."""
+    """The HTTP server has ended by itself; the actor tells itself and crashes."""
 
     why: str
 
@@ -54,9 +54,9 @@ class Renew(Message):
 class EtsiFrontend(Actor):
     """Starts, stops, drains and reloads the HTTPS interface for SAEs; knows where each SAE is."""
 
-    system: EdgeSystem
+    system: Host
 
-    def __init__(self, system: EdgeSystem, name: str, options: Options) -> None:
+    def __init__(self, system: Host, name: str, options: Options) -> None:
         super().__init__(system, name)
         self._options, self._deny = options, options.deny
         self._bridge = Bridge(system, f"{name}/http", self._late)
@@ -78,6 +78,7 @@ class EtsiFrontend(Actor):
             self._door,
             self._bridge,
             context,
+            loop=self.system.loop,
             log=self.log,
             meter=self.system.meter,
             died=self._died,
@@ -87,7 +88,7 @@ class EtsiFrontend(Actor):
         self._subscribe()
 
     def stopped(self) -> None:
-        """End the HTTP thread."""
+        """End the HTTP server."""
         if self._http:
             self._http.stop()
 
@@ -169,8 +170,8 @@ class EtsiFrontend(Actor):
 
     @handles(HttpDied)
     def http_died(self, news: HttpDied) -> None:
-        """Crash: the supervisor starts a fresh actor with a fresh thread."""
-        raise RuntimeError(f"the HTTP thread died of {news.why}")
+        """Crash: the supervisor starts a fresh actor with a fresh server."""
+        raise RuntimeError(f"the HTTP server died of {news.why}")
 
     def _read(self) -> ssl.SSLContext:
         context = tls.server_context(self._options)
@@ -188,11 +189,11 @@ class EtsiFrontend(Actor):
         return Address("peer_manager", self.system.node)
 
     def _died(self, why: str) -> None:
-        """Tell the actor, from the HTTP thread."""
+        """Tell the actor, from the loop."""
         self.system.send(Envelope(self.address, self.address, HttpDied(why=why)))
 
     def _late(self, envelope: Envelope) -> None:
-        """Give keys back whose request was answered with a time-out; on the HTTP thread."""
+        """Give keys back whose request was answered with a time-out; on the loop."""
         self.system.meter.add("protokms_http_refused", reason="late_answer")
         body = envelope.body
         if isinstance(body, keys.KeysWithIds) and envelope.sender.node == self.system.node:

@@ -1,15 +1,14 @@
-"""The HTTP thread of a front end: its loop, its listening socket, TLS handshakes, its end."""
+"""The HTTP server of a front end: its listening socket, TLS handshakes, its end."""
 
 import asyncio
 import contextlib
 import socket
 import ssl
-import threading
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Future
 from typing import Any
 
-import uvloop
 from structlog.typing import FilteringBoundLogger
 
 from actors.base import Meter
@@ -27,11 +26,11 @@ _QUIET_S = 60.0
 
 
 class HttpServer:
-    """One thread with one loop and one listening socket.
+    """One listening socket, served on `loop`, which others use as well.
 
     Sockets are accepted here and not by `create_server`, so that handshakes are counted and
     limited before they cost anything, and so that a failed one is logged with its reason.
-    `died(why)` is called on this thread when it ends by itself.
+    `died(why)` is called on the loop when the server ends by itself.
     """
 
     def __init__(
@@ -41,6 +40,7 @@ class HttpServer:
         bridge: Bridge,
         context: ssl.SSLContext | None,
         *,
+        loop: asyncio.AbstractEventLoop,
         log: FilteringBoundLogger,
         meter: Meter,
         died: Callable[[str], None],
@@ -50,8 +50,8 @@ class HttpServer:
         self._log, self._meter, self._died = log, meter, died
         self._identify = identify or by_certificate(options.sae_id_from)
         self._bound: Future[tuple[str, int]] = Future()
-        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = loop
+        self._task: Future[None] | None = None
         self._listener: Listener | None = None
         self._socket: socket.socket | None = None
         self._ended: asyncio.Future[None] | None = None
@@ -59,18 +59,19 @@ class HttpServer:
         self._handshakes: dict[asyncio.Task[None], str] = {}
         self._reported: dict[str, float] = {}
 
-    # Called by the owner, on any thread
+    # Called by the owner, on any thread but that of the loop
 
     def start(self) -> tuple[str, int]:
         """Listen; return host and port. `OSError` if that address cannot be had."""
-        self._thread.start()
+        self._task = asyncio.run_coroutine_threadsafe(self._main(), self._loop)
+        self._task.add_done_callback(self._has_ended)
         return self._bound.result(_START_S)
 
     def stop(self) -> None:
-        """Close everything and wait, for a while, for the thread to end; harmless twice."""
+        """Close everything and wait, for a while, until that is done; harmless twice."""
         self._call(self._end)
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(self._options.drain_timeout_s)
+        if self._task:
+            futures.wait([self._task], self._options.drain_timeout_s)
 
     def drain(self, done: Callable[[], None]) -> None:
         """Listen no more, let no request in; `done()`, on the loop thread, once none is open."""
@@ -87,26 +88,21 @@ class HttpServer:
         """How many connections are open."""
         return self._listener.seats.total if self._listener else 0
 
-    # On the thread
+    # On the loop
 
     def _call(self, what: Callable[[], None]) -> None:
-        if self._loop:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(what)
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(what)
 
-    def _run(self) -> None:
-        try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(self._main())
-        except Exception as why:  # the actor must hear of it, whatever it is
-            if self._bound.done():
-                self._died(type(why).__name__)
-            else:
-                self._bound.set_exception(why)
+    def _has_ended(self, task: "Future[None]") -> None:
+        why = task.exception()
+        if why and self._bound.done():
+            self._died(type(why).__name__)
+        elif why:
+            self._bound.set_exception(why)
 
     async def _main(self) -> None:
-        self._loop = loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._unhandled)
+        loop = self._loop
         self._ended = loop.create_future()
         self._listener = Listener(
             self._door.handle, self._options, self._identify, self._door.refused
@@ -123,8 +119,10 @@ class HttpServer:
 
     async def _close(self) -> None:
         self._stop_listening()
-        for task in list(self._handshakes):
+        tasks = [*self._handshakes, *([self._accepting] if self._accepting else [])]
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         assert self._listener
         self._listener.pre_shutdown()
         await self._listener.shutdown(_TLS_CLOSE_S)
@@ -180,7 +178,6 @@ class HttpServer:
 
     async def _shake_hands(self, accepted: socket.socket, peer: str) -> None:
         loop, listener, context = self._loop, self._listener, self._context
-        assert loop
         assert listener
         limits: dict[str, Any] = {}
         if context:
@@ -200,15 +197,10 @@ class HttpServer:
     def _report(self, what: str, why: str, peer: str) -> None:
         """Count a refusal, and log each reason once a minute."""
         self._meter.add("protokms_http_refused", reason=what)
-        assert self._loop
         now = self._loop.time()
         if now - self._reported.get(why, -_QUIET_S) >= _QUIET_S:
             self._reported[why] = now
             self._log.warning("connection_refused", during=what, why=why, address=peer)
-
-    def _unhandled(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        why = context.get("exception")
-        self._log.error("http_loop", why=type(why).__name__, what=str(context.get("message"))[:200])
 
 
 def by_certificate(sae_id_from: SaeIdFrom) -> Identify:

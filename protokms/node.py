@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 import structlog
+import uvloop
 
 from actors.protocol import peers
 from actors.protocol.common import Drain, Failed, Ping, Refused
@@ -162,6 +163,8 @@ class Node:
             sealers=sealers,
             durable=durable,
             through_sockets=self._through_sockets,
+            new_loop=uvloop.new_event_loop,
+            fatal=self._fatal,
         )
         clean.callback(self.system.shutdown)
         root = self._tree.root(self.process, directory, lambda: self._up)

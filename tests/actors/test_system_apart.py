@@ -217,7 +217,7 @@ def test_a_peer_cannot_fill_a_mailbox_and_whoever_is_at_home_still_can(
         assert Sleeper.asleep.wait(PATIENCE_S)
         for _ in range(most + 50):
             system.receive("b", "core", frame)
-        waiting = system._cells["sleeper"].actor.waiting
+        waiting = system._lives["sleeper"].actor.waiting
         dropped = meter.value("protokms_undeliverable", reason="mailbox_full")
         pong = system.ask(to, Ping(), PATIENCE_S)
         Sleeper.go.set()

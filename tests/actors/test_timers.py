@@ -1,5 +1,6 @@
-"""The thread that keeps all timers."""
+"""The timers of a stage."""
 
+import asyncio
 import queue
 import threading
 from collections.abc import Iterator
@@ -7,16 +8,24 @@ from collections.abc import Iterator
 import pytest
 
 from actors import timers
+from actors.stage import Stage
 from actors.timers import Timers
 
 PATIENCE_S = 5.0
 
 
 @pytest.fixture
-def clock() -> Iterator[Timers]:
-    made = Timers()
+def stage() -> Iterator[Stage]:
+    broken: list[str] = []
+    made = Stage("test", asyncio.new_event_loop, broken.append)
     yield made
     made.stop()
+    assert not broken
+
+
+@pytest.fixture
+def clock(stage: Stage) -> Timers:
+    return Timers(stage)
 
 
 def test_timers_ring_in_the_order_of_their_times(clock: Timers) -> None:
@@ -61,10 +70,12 @@ def test_there_is_a_limit_and_cancelled_timers_do_not_count(
     clock.after(3600.0, lambda: None)
 
 
-def test_a_stopped_clock_rings_no_more() -> None:
-    clock, rung = Timers(), threading.Event()
-    clock.after(3600.0, rung.set)
+def test_a_stopped_clock_rings_no_more(clock: Timers, stage: Stage) -> None:
+    rung, after = threading.Event(), threading.Event()
+    clock.after(0.01, rung.set)
 
     clock.stop()
+    Timers(stage).after(0.02, after.set)
 
+    assert after.wait(PATIENCE_S)
     assert not rung.is_set()

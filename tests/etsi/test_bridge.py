@@ -111,7 +111,15 @@ def test_an_answer_from_another_thread_wakes_the_loop(edge: Edge) -> None:
     assert edge.runner.run(story()) == Pong()
 
 
-def test_many_answers_cost_one_wake_up(edge: Edge) -> None:
+def test_an_answer_on_the_thread_of_the_loop_costs_none(edge: Edge) -> None:
+    future = edge.bridge.ask(STORE, Ping(), 5.0)
+
+    edge.deliver(edge.system.sent[0])
+
+    assert future.done()
+
+
+def test_many_answers_from_another_thread_cost_one_wake_up(edge: Edge) -> None:
     woken = []
     wake = edge.loop.call_soon_threadsafe
 
@@ -122,8 +130,9 @@ def test_many_answers_cost_one_wake_up(edge: Edge) -> None:
 
     futures = [edge.bridge.ask(STORE, Ping(), 5.0) for _ in range(10)]
     edge.bridge._loop = Counting()  # type: ignore[assignment]
-    for question in edge.system.sent:
-        edge.deliver(question)
+    other = threading.Thread(target=lambda: list(map(edge.deliver, edge.system.sent)))
+    other.start()
+    other.join()
     edge.bridge._loop = edge.loop
     edge.turn()
 
@@ -214,7 +223,10 @@ def test_an_answer_after_the_loop_has_gone_is_dropped(edge: Edge) -> None:
     inbox = edge.system.inboxes["etsi014/http"]
     edge.runner.close()
 
-    inbox.tell(Envelope(STORE, edge.bridge.address, Pong(), 1, True))
+    answer = Envelope(STORE, edge.bridge.address, Pong(), 1, True)
+    other = threading.Thread(target=inbox.tell, args=(answer,))
+    other.start()
+    other.join()
 
     assert edge.late == []
     edge.runner = asyncio.Runner()

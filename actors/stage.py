@@ -1,0 +1,93 @@
+"""The one thread on which all actors of a process take their turns.
+
+It runs an asyncio loop, so that whatever else waits for sockets in this process can share it:
+then a message from there to an actor and back costs no switch between threads.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from actors.deaths import describe
+
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
+
+_ACTS = 64
+"""Acts in a row before sockets are looked at again."""
+
+_JOIN_S = 5.0
+
+
+class Stage:
+    """A thread, its loop, and what is to be done on it, in the order in which it was asked for.
+
+    `fatal(why)` is called, on the thread, if something breaks that no actor can be blamed for.
+    """
+
+    def __init__(self, name: str, new_loop: NewLoop, fatal: Callable[[str], None]) -> None:
+        self.loop = new_loop()
+        self.loop.set_exception_handler(_unhandled)
+        self._fatal = fatal
+        self._acts: deque[Callable[[], None]] = deque()
+        self._awake = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def here(self) -> bool:
+        """Whether the caller is on this thread."""
+        return threading.get_ident() == self._thread.ident
+
+    def soon(self, act: Callable[[], None]) -> None:
+        """Do this on the thread; any thread may ask, and nobody waits."""
+        self._acts.append(act)  # first this, then the flag: `_perform` goes the other way
+        if not self._awake:
+            self._awake = True
+            if self.here:
+                self.loop.call_soon(self._perform)
+            else:
+                self.call(self._perform)
+
+    def call(self, act: Callable[..., Any], *args: Any) -> None:
+        """Have the loop call this, past the queue; any thread may ask; nothing once stopped."""
+        try:
+            self.loop.call_soon_threadsafe(act, *args)
+        except RuntimeError:  # the loop is closed
+            self._acts.clear()
+
+    def stop(self) -> None:
+        """End the thread; what was not done by now never will be."""
+        self.call(self.loop.stop)
+        if not self.here:
+            self._thread.join(_JOIN_S)
+
+    def _run(self) -> None:
+        try:
+            asyncio.set_event_loop(self.loop)
+            self.loop.run_forever()
+        except BaseException as why:
+            self._fatal(f"the thread of the actors died: {describe(why)}")
+        finally:
+            self.loop.close()
+
+    def _perform(self) -> None:
+        self._awake = False
+        acts = self._acts
+        try:
+            for _ in range(min(_ACTS, len(acts))):
+                acts.popleft()()
+        except BaseException as why:
+            self._fatal(f"the thread of the actors: {describe(why)}")
+        if acts and not self._awake:
+            self._awake = True
+            self.loop.call_soon(self._perform)
+
+
+def _unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    why = context.get("exception")
+    what = str(context.get("message"))[:200]
+    structlog.get_logger().error("loop_error", why=describe(why), what=what)
