@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from actors.base import Actor
 from actors.mailbox import Mailbox
-from actors.stage import Stage
 from transport.envelope import Address, Envelope
+from transport.stage import Stage
 
 _TURNS = 64
 """Turns of one actor in a row before the others have theirs."""

@@ -20,11 +20,11 @@ from actors.edge import EDGE, Edge, as_octets
 from actors.life import JOIN_S, Life
 from actors.ports import CORE, Admit, Durable, Inbox, Post, Put
 from actors.protocol.common import Died, Failed
-from actors.stage import NewLoop, Stage
 from actors.timers import Alarm, Timers
 from transport.codec import Sealer, encode
 from transport.envelope import Address, Envelope
 from transport.message import Message
+from transport.stage import Stage
 
 _MAILBOX = 10_000
 _MAILBOX_OCTETS = 16 << 20
@@ -41,8 +41,7 @@ class ThreadSystem:
     `placement` names the process for the name of an actor, `post` sends octets elsewhere,
     `admit` is the doorman for what comes in, `sealers` protect what goes to other processes
     of this node. With `through_sockets` every message that can travel is encoded and decoded
-    even when it stays here. `new_loop` makes the asyncio loop of the thread; `fatal` is called if
-    that thread breaks.
+    even when it stays here. Who gives it a `stage` stops that when the system has been shut down.
     """
 
     def __init__(
@@ -57,8 +56,7 @@ class ThreadSystem:
         sealers: Mapping[str, Sealer] | None = None,
         durable: Durable | None = None,
         through_sockets: bool = False,
-        new_loop: NewLoop = asyncio.new_event_loop,
-        fatal: Callable[[str], None] = _complain,
+        stage: Stage | None = None,
     ) -> None:
         keep_values_out_of_logs()
         self.node, self.meter, self.process = node, meter, process
@@ -71,7 +69,7 @@ class ThreadSystem:
         self._leaving: dict[str, Life] = {}
         self._lock = threading.Lock()
         self._closing = False
-        self._stage = Stage(f"{node}/{process}", new_loop, fatal)
+        self._stage, self._own_stage = stage or Stage(f"{node}/actors", _complain), stage is None
         self._timers = Timers(self._stage)
         self._poison = Poison(self.now)
         self._poisoned: set[str] = set()
@@ -234,7 +232,8 @@ class ThreadSystem:
         ended = [life.ended.wait(max(0.0, until - time.monotonic())) for life in leaving]
         self._timers.stop()
         self._edge.close()
-        self._stage.stop()
+        if self._own_stage:
+            self._stage.stop()
         return all(ended)
 
     # Within

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from actors.stage import Stage
+from transport.stage import Stage
 
 _LIMIT = 200_000
 

@@ -31,6 +31,7 @@ from transport.envelope import Address, Envelope
 from transport.message import Message
 from transport.post import Post, PostError
 from transport.session import Doorman, Doors, Refusals
+from transport.stage import Stage
 
 _START_S = 10.0
 _DRAIN_S = 10.0
@@ -48,8 +49,8 @@ class Node:
     """One process of a node, from its configuration to its threads.
 
     Any number of nodes can run in one Python process. `fatal` is called, on any thread, when
-    the process must not go on: the I/O thread, the ZAP gate or the writer is dead, or the root
-    supervisor has given up. With `through_sockets` messages between its actors become octets
+    the process must not go on: the stage, the post, its ZAP gate or the writer is dead, or the
+    root supervisor has given up. With `through_sockets` messages between its actors become octets
     and messages again, as if each lived in a process of its own.
     """
 
@@ -149,6 +150,8 @@ class Node:
         config, clean = self.config, self._cleanup
         directory = directories.read(config.directory.file, config.directory.ca)
         self._check_ports()
+        self._stage = Stage(f"{self.name}/{self.process}", self._fatal, uvloop.new_event_loop)
+        clean.callback(self._stage.stop)
         durable = self._open_store() if self.process == CORE else None
         sealers = wiring.sealers(config, self.process)
         doors, refusals = Doors(DOORS, ANSWERS), Refusals(self.meter)
@@ -163,8 +166,7 @@ class Node:
             sealers=sealers,
             durable=durable,
             through_sockets=self._through_sockets,
-            new_loop=uvloop.new_event_loop,
-            fatal=self._fatal,
+            stage=self._stage,
         )
         clean.callback(self.system.shutdown)
         root = self._tree.root(self.process, directory, lambda: self._up)
@@ -223,6 +225,7 @@ class Node:
             news=self._news,
             meter=self.meter,
             fatal=self._fatal,
+            stage=self._stage,
         )
 
     def _settle(self) -> None:

@@ -1,13 +1,15 @@
-"""The ZeroMQ thread: it owns every socket of its process, and nothing else touches one."""
+"""The post: it owns every ZeroMQ socket of its process, on one stage, and nothing else touches one.
 
-import math
-import os
+A ZeroMQ socket has a file descriptor that tells when to look at it again, and only then: hence
+whoever is called reads until there is nothing more.
+"""
+
+import asyncio
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import NamedTuple
 
 import zmq
@@ -17,6 +19,7 @@ from transport.curve import CurveError, CurveKey, Gate, explain
 from transport.inbox import Inbox
 from transport.outbox import Outbox, Peer, destination
 from transport.session import Beat, Meter, Refusals, beat_of
+from transport.stage import Stage, kind_and_place
 
 Receive = Callable[[str, str, bytes], None]
 """Takes a frame: from which node, from which of its processes, the octets. Must be quick."""
@@ -59,8 +62,8 @@ class _Table(NamedTuple):
 class Post:
     """Carries frames between processes: at most once, in order while a connection lasts.
 
-    `receive` and `news` are called on the I/O thread and must not block. `fatal` is called
-    once, on that thread, if it dies: the process cannot go on without it.
+    `receive` and `news` are called on the stage and must not block. `fatal` is called once, there,
+    if the post dies: the process cannot go on without it. Who gives it a `stage` stops that, later.
     """
 
     def __init__(
@@ -72,16 +75,19 @@ class Post:
         meter: Meter,
         fatal: Callable[[str], None],
         refusals: Refusals | None = None,
+        stage: Stage | None = None,
     ) -> None:
-        self._options, self._meter = options, meter
+        self._options, self._meter, self._own_stage = options, meter, stage is None
+        self._stage = stage or Stage(f"{options.node}/post", fatal)
         self._receive, self._news, self._fatal = receive, news, fatal
         self._refusals = refusals or Refusals(meter)
         self._table = _Table({}, {})
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._connected: list[Outbox] = []
-        self._stopping = self._changed = self._awake = False
-        self._wake, self._wake_lock = -1, threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="post", daemon=True)
+        self._running = self._changed = self._awake = False
+        self._send = self._guarded(self._flush_all)
+        self._alarm: asyncio.TimerHandle | None = None
+        self._ended = threading.Event()
         self.address = options.bind
 
     # Any thread
@@ -95,20 +101,23 @@ class Post:
             self._inbox = Inbox(self._context, self._options.bind, self._options.key)
         except (CurveError, zmq.ZMQError) as why:
             self._context.destroy(linger=0)
+            self._stop_stage()
             raise PostError(explain(why, self._options.bind)) from None
         self.address = self._inbox.address
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._poller = zmq.Poller()
-        for source in (self._gate.socket, self._inbox.socket, self._wake):
-            self._poller.register(source, zmq.POLLIN)
-        self._thread.start()
+        self._running = True
+        self._stage.soon(self._guarded(self._begin))
 
     def stop(self) -> None:
-        """Say goodbye, close every socket, end the thread; harmless when it has ended."""
-        self._stopping = True
-        self._rouse()
-        if self._thread.ident and self._thread is not threading.current_thread():
-            self._thread.join(_JOIN)
+        """Say goodbye, close every socket; harmless when that is done."""
+        if not self._running:
+            return
+        if self._stage.here:
+            self._close(Beat.GONE)
+        else:
+            self._stage.soon(partial(self._close, Beat.GONE))
+            self._ended.wait(_JOIN)
+        self._context.destroy()
+        self._stop_stage()
 
     def post(self, name: str, octets: bytes) -> bool:
         """Queue a frame for a destination; never blocks. False: it is a dead letter, counted."""
@@ -147,52 +156,58 @@ class Post:
         self._rouse()
 
     def _rouse(self) -> None:
-        if self._awake:
-            return
-        with self._wake_lock:
-            if self._wake >= 0:
-                self._awake = True
-                os.eventfd_write(self._wake, 1)
+        if self._running and not self._awake:
+            self._awake = True
+            self._stage.soon(self._send)
+
+    def _stop_stage(self) -> None:
+        if self._own_stage:
+            self._stage.stop()
 
     def _dead(self, reason: str, name: str) -> bool:
         self._meter.add("protokms_dead_letters", reason=reason, peer=name)
         return False
 
-    # The I/O thread
+    # On the stage
 
-    def _run(self) -> None:
-        try:
-            self._loop()
-        except BaseException as why:
-            # Only where and what kind: the text of an exception may quote a frame.
-            at = traceback.extract_tb(why.__traceback__)[-1]
-            self._close(None)
-            self._fatal(f"post: {type(why).__name__} at {Path(at.filename).name}:{at.lineno}")
-        else:
-            self._close(Beat.GONE)
+    def _guarded(self, act: Callable[[], None]) -> Callable[[], None]:
+        """Make of an act one that ends the post if it fails."""
 
-    def _loop(self) -> None:
-        interval = self._options.heartbeat_s
-        due = time.monotonic()
-        while not self._stopping:
-            wait = max(0.0, due - time.monotonic())
-            ready = dict(self._poller.poll(math.ceil(wait * 1000)))
-            if self._gate.socket in ready:
-                self._admit()
-            if self._wake in ready:
-                os.eventfd_read(self._wake)
-            self._awake = False  # before the queues are looked at: a later `put` writes again
-            if self._changed:
-                self._reconcile()
-            if self._inbox.socket in ready:
-                self._drain()
-            now = time.monotonic()
-            if now >= due:  # after the drain: we may have slept, the peers may not have
-                due = now + interval
-                self._tick(now)
-            for outbox in self._connected:
-                if outbox.pending:
-                    self._flush(outbox)
+        def guarded() -> None:
+            try:
+                if self._running:
+                    act()
+            except BaseException as why:
+                self._close(None)
+                self._context.destroy()
+                self._fatal(f"post: {kind_and_place(why)}")
+
+        return guarded
+
+    def _begin(self) -> None:
+        loop = self._stage.loop
+        loop.add_reader(self._gate.socket.fileno(), self._guarded(self._admit))
+        loop.add_reader(self._inbox.socket.fileno(), self._guarded(self._drain))
+        self._beat()
+        self._admit()
+        self._drain()
+
+    def _beat(self) -> None:
+        """Do what is due every heartbeat."""
+        self._drain()  # first: we may have slept, the peers may not have
+        now = time.monotonic()
+        self._tick(now)
+        self._flush_all()
+        loop = self._stage.loop
+        self._alarm = loop.call_later(self._options.heartbeat_s, self._guarded(self._beat))
+
+    def _flush_all(self) -> None:
+        self._awake = False  # before the queues are looked at: a later `put` asks again
+        if self._changed:
+            self._reconcile()
+        for outbox in self._connected:
+            if outbox.pending:
+                self._flush(outbox)
 
     def _admit(self) -> None:
         before = self._gate.refused
@@ -204,7 +219,7 @@ class Post:
         for _ in range(_BURST):
             arrived = self._inbox.read()
             if arrived is None:
-                return
+                break
             outbox = self._table.by_key.get(arrived.key)
             if outbox is None:
                 why = "its key is not in the table any more"
@@ -213,6 +228,9 @@ class Post:
                 self._refusals.note(outbox.peer.node, arrived.fault)
             else:
                 self._take(outbox, arrived.octets)
+        else:  # there may be more, of which the descriptor does not tell
+            self._stage.soon(self._guarded(self._drain))
+        self._flush_all()
 
     def _take(self, outbox: Outbox, octets: bytes) -> None:
         beat, now = beat_of(octets), time.monotonic()
@@ -271,9 +289,9 @@ class Post:
     def _flush(self, outbox: Outbox) -> None:
         stuck = not outbox.flush()
         if stuck and not outbox.polled:
-            self._poller.register(outbox.socket, zmq.POLLOUT)
+            self._stage.loop.add_reader(outbox.socket.fileno(), self._send)
         elif outbox.polled and not stuck:
-            self._poller.unregister(outbox.socket)
+            self._stage.loop.remove_reader(outbox.socket.fileno())
         outbox.polled = stuck
 
     def _reconcile(self) -> None:
@@ -299,16 +317,21 @@ class Post:
 
     def _disconnect(self, outbox: Outbox, last: Beat | None = None) -> None:
         if outbox.polled:
-            self._poller.unregister(outbox.socket)
+            self._stage.loop.remove_reader(outbox.socket.fileno())
             outbox.polled = False
         outbox.close(last)
 
     def _close(self, last: Beat | None) -> None:
+        if not self._running:
+            return
+        self._running = False
+        if self._alarm:
+            self._alarm.cancel()
         for outbox in (*self._connected, *self._table.by_name.values()):
             outbox.shut()
-        with self._wake_lock:
-            os.close(self._wake)
-            self._wake = -1
         for outbox in self._connected:
-            outbox.close(last)
-        self._context.destroy()
+            self._disconnect(outbox, last)
+        for each in (self._gate.socket, self._inbox.socket):
+            self._stage.loop.remove_reader(each.fileno())
+            each.close()
+        self._ended.set()

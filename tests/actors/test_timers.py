@@ -1,6 +1,5 @@
 """The timers of a stage."""
 
-import asyncio
 import queue
 import threading
 from collections.abc import Iterator
@@ -8,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from actors import timers
-from actors.stage import Stage
 from actors.timers import Timers
+from transport.stage import Stage
 
 PATIENCE_S = 5.0
 
@@ -17,7 +16,7 @@ PATIENCE_S = 5.0
 @pytest.fixture
 def stage() -> Iterator[Stage]:
     broken: list[str] = []
-    made = Stage("test", asyncio.new_event_loop, broken.append)
+    made = Stage("test", broken.append)
     yield made
     made.stop()
     assert not broken

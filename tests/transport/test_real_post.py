@@ -409,18 +409,18 @@ def test_an_idle_post_does_not_turn_its_loop(started: Start) -> None:
     two.post.set_peers([one.as_peer()])
     one.until(("kms-2", True))
     turns = []
-    tick = one.post._tick
-    poll = one.post._poller.poll
+    tick, perform = one.post._tick, one.post._stage.loop._run_once  # type: ignore[attr-defined]
 
-    def counting(timeout: int | None = None) -> Any:
-        turns.append(timeout)
-        return poll(timeout)
+    def counting() -> None:
+        turns.append(1)
+        perform()
 
     def ticking(now: float) -> None:
         tick(now)
         one.note("tick")
 
-    one.post._poller.poll, one.post._tick = counting, ticking  # type: ignore[method-assign]
+    one.post._stage.loop._run_once = counting  # type: ignore[attr-defined]
+    one.post._tick = ticking  # type: ignore[method-assign]
     one.until("tick", times=2)
 
     assert len(turns) < 20

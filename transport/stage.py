@@ -1,18 +1,17 @@
-"""The one thread on which all actors of a process take their turns.
+"""One thread with an asyncio loop: actors take their turns on it, sockets are served on it.
 
-It runs an asyncio loop, so that whatever else waits for sockets in this process can share it:
-then a message from there to an actor and back costs no switch between threads.
+Those who share it hand things to one another without a switch between threads.
 """
 
 import asyncio
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import structlog
-
-from actors.deaths import describe
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
@@ -25,10 +24,15 @@ _JOIN_S = 5.0
 class Stage:
     """A thread, its loop, and what is to be done on it, in the order in which it was asked for.
 
-    `fatal(why)` is called, on the thread, if something breaks that no actor can be blamed for.
+    `fatal(why)` is called, on the thread, if something breaks that nobody has caught.
     """
 
-    def __init__(self, name: str, new_loop: NewLoop, fatal: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        fatal: Callable[[str], None],
+        new_loop: NewLoop = asyncio.new_event_loop,
+    ) -> None:
         self.loop = new_loop()
         self.loop.set_exception_handler(_unhandled)
         self._fatal = fatal
@@ -70,7 +74,7 @@ class Stage:
             asyncio.set_event_loop(self.loop)
             self.loop.run_forever()
         except BaseException as why:
-            self._fatal(f"the thread of the actors died: {describe(why)}")
+            self._fatal(f"the stage died: {kind_and_place(why)}")
         finally:
             self.loop.close()
 
@@ -81,13 +85,20 @@ class Stage:
             for _ in range(min(_ACTS, len(acts))):
                 acts.popleft()()
         except BaseException as why:
-            self._fatal(f"the thread of the actors: {describe(why)}")
+            self._fatal(f"the stage: {kind_and_place(why)}")
         if acts and not self._awake:
             self._awake = True
             self.loop.call_soon(self._perform)
 
 
+def kind_and_place(why: BaseException | None) -> str:
+    """Name an exception and where it was raised; its text may quote a frame."""
+    stack = traceback.extract_tb(why.__traceback__) if why else []
+    at = f" at {Path(stack[-1].filename).name}:{stack[-1].lineno}" if stack else ""
+    return f"{type(why).__name__}{at}"
+
+
 def _unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     why = context.get("exception")
     what = str(context.get("message"))[:200]
-    structlog.get_logger().error("loop_error", why=describe(why), what=what)
+    structlog.get_logger().error("loop_error", why=kind_and_place(why), what=what)
