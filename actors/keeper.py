@@ -13,9 +13,12 @@ from actors.vault import Clock, Vault
 from transport.message import Message, Secret, local
 
 TICK_S = 0.5
+_WIPES, _TICKS = 4, 8
+"""In `erase_s`: used octets are wiped, and looked at, so often. The log needs half of the time."""
 KEYS_MAX = 1024
 KEY_OCTETS_MAX = 1 << 16
-SLAVES_MAX = 16
+SLAVES_MAX = 17
+"""The slave SAE of a request, and 16 additional ones."""
 EFFECTS_MAX = 10_000
 """Effects that may wait for a commit that does not return, as on a full disk."""
 
@@ -59,12 +62,13 @@ class Keeper(Actor):
         self._effects: list[Callable[[], None]] = []
         self.busy = False
         self._wiped = 0.0
+        self._tick_s = min(TICK_S, options.erase_s / _TICKS)
         self._next_tick: Timer | None = None
 
     def started(self) -> None:
         """Load what is durable."""
         self.load(Shelf(self.system.load(self.store)))
-        self._next_tick = self.remind(TICK_S, Tick())
+        self._next_tick = self.remind(self._tick_s, Tick())
         self.submit()
 
     def load(self, shelf: Shelf) -> None:
@@ -170,13 +174,13 @@ class Keeper(Actor):
             raise Refused("not_allowed", "a tick is the store's own")
         if self._next_tick:
             self._next_tick.cancel()  # of a tick that an earlier life of this actor set
-        self._next_tick = self.remind(TICK_S, Tick())
+        self._next_tick = self.remind(self._tick_s, Tick())
         now = self.clock
         expired = self.vault.tick(now)
         if expired:
             self.system.meter.add("protokms_grants_expired", len(expired), peer=self.store)
         self.on_tick(now)
-        if now.now - self._wiped >= self.options.erase_s / 3:
+        if now.now - self._wiped >= self.options.erase_s / _WIPES:
             self._wiped = now.now
             self.wipe()
         self.system.meter.set(

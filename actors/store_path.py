@@ -16,7 +16,8 @@ def check_permissions(path: Path) -> None:
     """Raise `StoreMissing`, or `StoreExposed` if anybody but the owner may read the file."""
     if not path.is_file():
         raise StoreMissing(
-            f"there is no file {path}", "make the node with `protokms init`, or correct its path"
+            f"there is no file {path}",
+            "make the node with `protokms lab init`, or correct its path",
         )
     for each in (path, *beside(path)):
         if each.exists() and each.stat().st_mode & 0o077:

@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import ctypes
 import gc
+import json
 import os
 import resource
 import signal
@@ -23,7 +24,7 @@ from protokms import config as configs
 from protokms import logs
 from protokms.node import Node, NodeFailed
 from protokms.sections import CORE, NodeConfig
-from protokms.tables import ConfigError
+from protokms.tables import ConfigError, Problem
 
 MUST_NOT_GO_ON = 70
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
@@ -35,10 +36,13 @@ def run(args: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="protokms node", add_help=False)
     parser.add_argument("config", type=Path)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--json", action="store_true")
     parser.add_argument("--process", default=CORE)
     asked = parser.parse_args(args)
+    if asked.json and not asked.check:
+        parser.error("--json goes with --check")
     if asked.check:
-        return check(asked.config)
+        return check(asked.config, as_json=asked.json)
     try:
         config = configs.load(asked.config)
     except ConfigError as wrong:
@@ -51,32 +55,38 @@ def run(args: Sequence[str]) -> int:
     return _serve(config, asked.process)
 
 
-def check(config: Path) -> int:
+def check(config: Path, *, as_json: bool = False) -> int:
     """Say everything that is wrong with a configuration, its files and the store."""
-    try:
-        made = configs.load(config)
-    except ConfigError as wrong:
-        return _complain(wrong.problems)
-    if trouble := _store_trouble(made):
-        return _complain([f"{config}: node.data: {trouble}"])
+    problems = configs.check(config)
+    with contextlib.suppress(ConfigError):  # which is among the problems
+        made = configs.load(config, files=False)
+        told = any(problem.key == "node.data" for problem in problems)
+        if not told and (trouble := _store_trouble(made)):
+            problems.append(Problem(str(config), "node.data", *trouble))
+    if as_json:
+        found = {"well": not problems, "problems": [problem._asdict() for problem in problems]}
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return 1 if problems else 0
+    if problems:
+        return _complain(problems)
     sys.stdout.write(f"{made.node.name} is well\n")
     return 0
 
 
-def _store_trouble(config: NodeConfig) -> str:
+def _store_trouble(config: NodeConfig) -> tuple[str, str] | None:
     from actors.store import StoreFile  # noqa: PLC0415 -- a front end has no store
     from actors.store_errors import StoreError, StoreLocked  # noqa: PLC0415
 
     path = config.node.data
     if not path.exists():
-        return ""  # it is made when the node starts
+        return None  # it is made when the node starts
     try:
         StoreFile.open(path, config.node.name, configs.node_key(config)).close()
     except StoreLocked:
-        return ""  # the node runs on it, so it is well
+        return None  # the node runs on it, so it is well
     except StoreError as wrong:
-        return f"{wrong.reason}. Remedy: {wrong.remedy}."
-    return ""
+        return wrong.reason, wrong.remedy
+    return None
 
 
 def _serve(config: NodeConfig, process: str) -> int:

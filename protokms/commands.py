@@ -87,6 +87,9 @@ def node(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(help="Configuration of the node, TOML.")],
     check: Annotated[bool, typer.Option("--check", help="Check everything, run nothing.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what --check finds as JSON.")
+    ] = False,
     process: Annotated[str, typer.Option(help="Which process of the node to run.")] = "core",
 ) -> None:
     """Run one node in the foreground.
@@ -98,7 +101,8 @@ def node(
     # `cli.main` never comes here: it is listed for its help.
     from protokms.cli_node import run  # noqa: PLC0415
 
-    args = [str(config), "--process", process, *(["--check"] if check else []), *context.args]
+    args = [str(config), "--process", process, *context.args]
+    args += ["--check"] * check + ["--json"] * as_json
     raise typer.Exit(run(args))
 
 
@@ -133,6 +137,7 @@ def store_reset(
     peer: Annotated[str, typer.Argument(help="Name of the peer KMS.")],
     config: Config,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Destroy everything in the store shared with a peer: its bits, and keys not yet fetched.
 
@@ -143,12 +148,15 @@ def store_reset(
     from protokms.upkeep import UpkeepFailed, reset_store  # noqa: PLC0415
 
     if not yes:
-        typer.confirm(f"Destroy all bits and keys shared with {peer}?", abort=True)
+        typer.confirm(f"Destroy all bits and keys shared with {peer}?", abort=True, err=True)
     try:
         gone = reset_store(config, peer)
     except UpkeepFailed as why:
         typer.echo(str(why), err=True)
         raise typer.Exit(1) from None
+    if as_json:
+        typer.echo(json.dumps({"peer": peer, "rows": gone}))
+        return
     typer.echo(f"{gone} rows of the store shared with {peer} are destroyed")
 
 
@@ -158,6 +166,7 @@ def keys_rotate(
     new_key: Annotated[
         Path, typer.Option("--new-key", help="File of the new node key; made when missing.")
     ],
+    as_json: Json = False,
 ) -> None:
     """Seal the store of a node under a new node key.
 
@@ -173,4 +182,7 @@ def keys_rotate(
     except UpkeepFailed as why:
         typer.echo(str(why), err=True)
         raise typer.Exit(1) from None
+    if as_json:
+        typer.echo(json.dumps({"new_key": str(new_key), "rows": rows}))
+        return
     typer.echo(f"{rows} sealed rows are under the key in {new_key} now; point node_key at it")

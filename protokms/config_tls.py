@@ -18,6 +18,7 @@ from protokms.sections import Etsi014
 from protokms.tables import Report, attempt
 
 _CRL_LIMIT = 1 << 26  # octets
+_END = b"-----END X509 CRL-----"
 
 
 def check(etsi: Etsi014, report: Report) -> None:
@@ -70,15 +71,22 @@ def _check_dates(certificate: x509.Certificate, key: str, report: Report) -> Non
 
 
 def _check_crl(path: Path, cas: Sequence[x509.Certificate], report: Report) -> None:
-    crl = attempt(lambda: _parse_crl(path), "etsi014.crl", report)
-    if crl is None:
+    crls = attempt(lambda: _parse_crls(path), "etsi014.crl", report)
+    if crls is None:
         return
-    if not any(ca.subject == crl.issuer and _signs(crl, ca) for ca in cas):
-        reason = f"{path} is not signed by the CA of etsi014.client_ca"
-        report.add("etsi014.crl", reason, "fetch the revocation list of that CA")
-    due = crl.next_update_utc
-    if due and _now() > due:
-        report.add("etsi014.crl", f"{path} is out of date since {due:%F %T} UTC", "fetch it anew")
+    for crl in crls:
+        if not any(_signs(crl, ca) for ca in cas):
+            reason = f"{path} is not signed by the CA of etsi014.client_ca"
+            report.add("etsi014.crl", reason, "fetch the revocation list of that CA")
+        due = crl.next_update_utc
+        if due and _now() > due:
+            reason = f"{path} is out of date since {due:%F %T} UTC"
+            report.add("etsi014.crl", reason, "fetch it anew")
+    for ca in cas:
+        if all(crl.issuer != ca.subject for crl in crls):
+            reason = f"{path} has no list of {ca.subject.rfc4514_string()[:200]}"
+            remedy = "add one, or no SAE with a certificate of that CA is let in"
+            report.add("etsi014.crl", reason, remedy)
 
 
 def _certificates(path: Path, key: str, report: Report) -> list[x509.Certificate]:
@@ -99,14 +107,16 @@ def _private_key(path: Path) -> PrivateKeyTypes:
         raise BadFile(path, "holds no PEM private key that can be used", remedy) from why
 
 
-def _parse_crl(path: Path) -> x509.CertificateRevocationList:
-    octets = read_file(path, _CRL_LIMIT)
+def _parse_crls(path: Path) -> list[x509.CertificateRevocationList]:
+    texts = read_file(path, _CRL_LIMIT).split(_END)[:-1]
+    remedy = "give a PEM file; `openssl crl -inform DER` makes one"
     try:
-        if octets.startswith(b"-----"):
-            return x509.load_pem_x509_crl(octets)
-        return x509.load_der_x509_crl(octets)
+        crls = [x509.load_pem_x509_crl(text + _END + b"\n") for text in texts]
     except ValueError as why:
-        raise BadFile(path, "holds no revocation list", "give a PEM or DER file") from why
+        raise BadFile(path, "holds no revocation list in PEM", remedy) from why
+    if not crls:
+        raise BadFile(path, "holds no revocation list in PEM", remedy)
+    return crls
 
 
 def _signed(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
@@ -119,7 +129,8 @@ def _signed(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
 
 def _signs(crl: x509.CertificateRevocationList, ca: x509.Certificate) -> bool:
     try:
-        return crl.is_signature_valid(ca.public_key())  # type: ignore[arg-type]
+        same = crl.issuer == ca.subject
+        return same and crl.is_signature_valid(ca.public_key())  # type: ignore[arg-type]
     except (TypeError, ValueError, UnsupportedAlgorithm):
         return False
 

@@ -77,3 +77,5 @@ def _write(path: Path, octets: bytes, mode: int) -> None:
     with os.fdopen(handle, "wb") as file:
         os.fchmod(handle, mode)
         file.write(octets)
+        file.flush()
+        os.fsync(handle)

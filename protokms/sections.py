@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from actors.keeper import KEY_OCTETS_MAX, KEYS_MAX, SLAVES_MAX
 from protokms.endpoint import Endpoint, TcpEndpoint
 
 CORE = "core"
@@ -44,6 +45,7 @@ def _limit(low: float, high: float, unit: str) -> Meta:
 
 
 Seconds = Annotated[float, _limit(0.1, 3_600, "seconds")]
+KeySize = Annotated[int, _limit(8, 8 * KEY_OCTETS_MAX, "bits")]
 
 
 class NodeKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,11 +104,11 @@ class Etsi014(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     deny: Annotated[
         list[Text], Meta(max_length=100_000, description="write a list of SAE ids or fingerprints")
     ] = []
-    key_size_bits: Annotated[int, _limit(8, 1 << 20, "bits")] = 256
-    min_key_size_bits: Annotated[int, _limit(8, 1 << 20, "bits")] = 64
-    max_key_size_bits: Annotated[int, _limit(8, 1 << 20, "bits")] = 8_192
-    max_keys_per_request: Annotated[int, _limit(1, 100_000, "keys")] = 128
-    max_sae_id_count: Annotated[int, _limit(0, 1_000, "SAE ids")] = 16
+    key_size_bits: KeySize = 256
+    min_key_size_bits: KeySize = 64
+    max_key_size_bits: KeySize = 8_192
+    max_keys_per_request: Annotated[int, _limit(1, KEYS_MAX, "keys")] = 128
+    max_sae_id_count: Annotated[int, _limit(0, SLAVES_MAX - 1, "SAE ids")] = 16
     max_body_octets: Annotated[int, _limit(1_024, 1 << 24, "octets")] = 65_536
     max_head_octets: Annotated[int, _limit(1_024, 1 << 16, "octets")] = 8_190
     max_head_fields: Annotated[int, _limit(8, 1_000, "fields")] = 64
@@ -138,7 +140,7 @@ class Store(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "confirmed"
     )
     ttl_s: Annotated[float, _limit(1, 31_536_000, "seconds")] = 3_600.0
-    erase_s: Annotated[float, _limit(0.1, 3_600, "seconds")] = 10.0
+    erase_s: Annotated[float, _limit(1, 3_600, "seconds")] = 10.0
     redelivery_s: Annotated[float, _limit(0, 86_400, "seconds")] = 30.0
     repeat_window_s: Annotated[float, _limit(0, 86_400, "seconds")] = 0.0
     max_undelivered_bits_per_pair: Annotated[int, _limit(8, 1 << 40, "bits")] = 33_554_432

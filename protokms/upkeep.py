@@ -9,6 +9,7 @@ from pathlib import Path
 from actors.base import Drop
 from actors.store import StoreFile
 from actors.store_errors import StoreError
+from actors.store_path import sync_folder
 from protokms import config as configs
 from protokms.keyfiles import KEY_OCTETS, BadFile, read_key, write_secret
 from protokms.tables import ConfigError
@@ -23,7 +24,11 @@ def check_store(config: Path, peer: str) -> dict[str, int]:
     """Open every row of a node's store; return how many of each kind are shared with `peer`."""
     with _opened(config) as store:
         rows = store.report().rows
-    return {kind: n for (name, kind), n in sorted(rows.items()) if name == peer}
+        found = {kind: n for (name, kind), n in sorted(rows.items()) if name == peer}
+        made = configs.load(config, files=False)
+        if not found and peer not in {made.node.name, *(link.peer for link in made.links)}:
+            raise _nothing(store, peer)
+    return found
 
 
 def reset_store(config: Path, peer: str) -> int:
@@ -31,9 +36,7 @@ def reset_store(config: Path, peer: str) -> int:
     with _opened(config) as store:
         drops = [Drop(row.store, row.kind, row.id) for row in store.load(peer)]
         if not drops:
-            names = sorted({name for name, _ in store.report().rows})
-            known = ", ".join(names) or "nobody"
-            raise UpkeepFailed(f"nothing is shared with {peer}; there are stores of {known}")
+            raise _nothing(store, peer)
         store.apply(drops)
         if not store.checkpoint():
             raise UpkeepFailed("the rows are gone, but the log still holds them; free the disk")
@@ -45,8 +48,15 @@ def rotate_key(config: Path, new_key: Path) -> int:
     with _opened(config) as store:
         if not new_key.exists():
             write_secret(new_key, base64.b64encode(os.urandom(KEY_OCTETS)) + b"\n")
+        sync_folder(new_key)  # or a power cut may leave a store whose key is nowhere
         store.rotate(Secret(read_key(new_key)))
         return sum(store.report().rows.values())
+
+
+def _nothing(store: StoreFile, peer: str) -> UpkeepFailed:
+    names = sorted({name for name, _ in store.report().rows})
+    known = ", ".join(names) or "nobody"
+    return UpkeepFailed(f"nothing is shared with {peer}; there are stores of {known}")
 
 
 @contextmanager

@@ -12,8 +12,12 @@ import structlog
 import typer
 from typer.testing import CliRunner
 
+from actors.base import Row
+from actors.store import StoreFile
 from protokms import cli_node, commands, demo, lab, topology
 from protokms.demo import DemoFailed, DemoResult, DemoRow
+from protokms.keyfiles import read_key
+from transport.message import Secret
 
 ROW = DemoRow("6e1b", "sae-1 sae-2", 256, "0011223344556677", equal=True)
 ROOT = Path(__file__).parents[2]
@@ -141,6 +145,53 @@ def test_the_check_of_a_bad_one_tells_every_problem(
     assert (status, started) == (1, 1)
     assert "max_bitz" in err
     assert "node.key" in err
+
+
+def test_the_check_tells_of_the_store_beside_other_problems_in_json_too(
+    a_lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = a_lab / "kms-1/node.toml"
+    (a_lab / "kms-1/tls.key").unlink()
+    store = a_lab / "kms-1/store.db"
+    store.write_bytes(b"nonsense")
+    store.chmod(0o600)
+
+    status = cli_node.run([str(config), "--check", "--json"])
+
+    found = json.loads(capsys.readouterr().out)
+    assert status == 1
+    assert found["well"] is False
+    assert [row["key"] for row in found["problems"]] == ["etsi014.key", "node.data"]
+    assert all(row["file"] and row["reason"] and row["remedy"] for row in found["problems"])
+
+
+def test_the_check_of_a_good_configuration_is_well_in_json_too(
+    a_lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli_node.run([str(a_lab / "kms-1/node.toml"), "--check", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"well": True, "problems": []}
+
+
+def test_json_without_a_check_is_misuse(a_lab: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli_node.run([str(a_lab / "kms-1/node.toml"), "--json"])
+
+    assert ended.value.code == 2
+
+
+def test_store_and_keys_print_json(a_lab: Path) -> None:
+    home = a_lab / "kms-1"
+    store = StoreFile.create(home / "store.db", "kms-1", Secret(read_key(home / "node.key")))
+    store.apply([Row("kms-2", "standing", b"")])
+    store.close()
+    config, new = ("--config", str(home / "node.toml")), str(home / "new.key")
+
+    rotated = run("keys", "rotate", *config, "--new-key", new, "--json")
+    (home / "new.key").replace(home / "node.key")
+    reset = run("store", "reset", "kms-2", *config, "--yes", "--json")
+
+    assert json.loads(rotated[1]) == {"new_key": new, "rows": 1}
+    assert json.loads(reset[1]) == {"peer": "kms-2", "rows": 1}
 
 
 def test_a_process_that_is_not_configured_is_misuse(a_lab: Path) -> None:

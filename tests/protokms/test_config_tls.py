@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
+from etsi import tls
+from etsi.options import Options
 from protokms import config, config_tls, lab, pki, topology
 from protokms.tables import Problem
 
@@ -51,11 +53,41 @@ def test_a_certificate_counts_only_in_its_time(
     assert why in found[0].reason
 
 
-@pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
-def test_a_revocation_list_of_the_ca_is_taken(home: Path, encoding: Encoding) -> None:
+def etsi_options(file: Path) -> Options:
+    etsi = config.load(file).etsi014
+    assert etsi
+    cert, key, ca, crl = map(str, (etsi.certificate, etsi.key, etsi.client_ca, etsi.crl))
+    return Options(bind=str(etsi.bind), certificate=cert, key=key, client_ca=ca, crl=crl)
+
+
+def test_a_revocation_list_of_the_ca_is_taken_here_and_by_the_front_end(home: Path) -> None:
     due = NOW + datetime.timedelta(days=1)
 
-    assert with_crl(home, home.parent / "ca", due, encoding) == []
+    assert with_crl(home, home.parent / "ca", due, Encoding.PEM) == []
+    tls.server_context(etsi_options(home / "node.toml"))
+
+
+def test_a_revocation_list_that_the_front_end_would_not_read_is_told(home: Path) -> None:
+    due = NOW + datetime.timedelta(days=1)
+
+    (problem,) = with_crl(home, home.parent / "ca", due, Encoding.DER)
+
+    assert problem.key == "etsi014.crl"
+    assert "PEM" in problem.reason
+
+
+def test_a_client_ca_without_a_revocation_list_is_told(home: Path, tmp_path: Path) -> None:
+    pki.Authority.create(tmp_path, "another CA")
+    bundle = (home.parent / "ca/ca.crt").read_text() + (tmp_path / "ca.crt").read_text()
+    (home / "cas.crt").write_text(bundle)
+    file = home / "node.toml"
+    file.write_text(file.read_text().replace('"../ca/ca.crt"', '"cas.crt"'))
+
+    (problem,) = with_crl(home, home.parent / "ca", NOW + datetime.timedelta(days=1), Encoding.PEM)
+
+    assert problem.key == "etsi014.crl"
+    assert "has no list of" in problem.reason
+    assert "another CA" in problem.reason
 
 
 def test_a_revocation_list_that_is_out_of_date_is_told(home: Path) -> None:

@@ -1,5 +1,6 @@
 """Upkeep of the store of a stopped node."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -29,7 +30,13 @@ def home(tmp_path: Path) -> Path:
 
 def test_a_check_counts_what_is_shared_with_a_peer(home: Path) -> None:
     assert check_store(home / "node.toml", "kms-2") == {"bits": 3, "standing": 1}
-    assert check_store(home / "node.toml", "kms-9") == {}
+    reset_store(home / "node.toml", "kms-2")
+    assert check_store(home / "node.toml", "kms-2") == {}
+
+
+def test_a_check_of_a_peer_that_was_never_there_is_no_success(home: Path) -> None:
+    with pytest.raises(UpkeepFailed, match="nothing is shared with kms-9; there are stores of"):
+        check_store(home / "node.toml", "kms-9")
 
 
 def test_a_damaged_store_does_not_pass_the_check(home: Path) -> None:
@@ -86,6 +93,27 @@ def test_after_a_rotation_only_the_new_key_opens_the_store(home: Path) -> None:
     assert new.stat().st_mode & 0o777 == 0o600
     with pytest.raises(WrongKey):
         StoreFile.open(home / "store.db", "kms-1", Secret(read_key(home / "node.key")))
+
+
+def test_the_new_key_is_on_the_disk_before_anything_is_sealed_under_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, synced, order = home / "new.key", set[int](), list[bool]()
+    fsync, rotate = os.fsync, StoreFile.rotate
+
+    def note(handle: int) -> None:
+        synced.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    def rotated(self: StoreFile, key: Secret) -> None:
+        order.append({new.stat().st_ino, home.stat().st_ino} <= synced)
+        rotate(self, key)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(StoreFile, "rotate", rotated)
+    rotate_key(home / "node.toml", new)
+
+    assert order == [True]
 
 
 def test_a_rotation_takes_a_key_that_is_there(home: Path) -> None:

@@ -262,6 +262,22 @@ def test_r16_delivered_keys_are_in_no_row_after_erase_s() -> None:
     assert pair.fetch(key.grant, 2)[0] == octets[64:96]
 
 
+@pytest.mark.parametrize("erase_s", [1.0, 2.0, 10.0])
+@pytest.mark.parametrize("late", [0.0, 0.3, 0.7])
+def test_r16_rows_are_wiped_early_for_the_log_needs_half_of_the_time(
+    erase_s: float, late: float
+) -> None:
+    pair = ready(erase_s=erase_s)
+    pair.cluster.advance(late * erase_s)
+    key = pair.key()
+    pair.deliver(key.grant)
+
+    pair.cluster.advance(0.4 * erase_s)
+
+    for node in "ab":
+        assert all(key.octets.reveal() not in secret for secret in pair.secrets(node))
+
+
 @pytest.mark.parametrize("node", ["a", "b"])
 def test_r16_nor_after_a_crash_before_the_wipe(node: str) -> None:
     pair = ready()
@@ -288,6 +304,24 @@ def test_r16_a_dropped_row_is_neither_in_the_database_nor_in_the_log(tmp_path: P
 
 
 # R17
+
+
+@pytest.mark.parametrize(
+    ("saes", "number", "octets"), [(1 + 16, 1, 32), (1, 1024, 32), (1, 1, 65_536)]
+)
+def test_p9_the_most_that_a_configuration_may_offer_is_served(
+    saes: int, number: int, octets: int
+) -> None:
+    slaves = tuple(f"sae-{n}" for n in range(saes))
+    cluster = Cluster("a", lambda _: None)
+    cluster.spawn("key_store/a@a", OwnStore, StoreOptions(peer="a"))
+
+    made = cluster.ask(
+        "key_store/a@a", keys.GetKey(master="x", slaves=slaves, number=number, size=octets)
+    )
+
+    assert isinstance(made, keys.Keys)
+    cluster.close()
 
 
 def test_r17_nobody_stops_all_actors_of_the_process() -> None:
