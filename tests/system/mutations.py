@@ -11,6 +11,7 @@ from actors.keeper import Keeper
 from actors.key_store import KeyStore
 from actors.protocol.blocks import Transfer
 from actors.protocol.grants import Grant, Piece
+from actors.protocol.keys import Stock
 from actors.shared_stream import SharedStream
 from actors.standing import Standing, Verdict
 from actors.stream import Segment, Stream
@@ -337,3 +338,51 @@ def closes_only_leased(original: Any) -> Any:
         return (segment is None or segment.leased) and bool(original(self, name))
 
     return close
+
+
+def cuts_beside(original: Any) -> Any:
+    def cut(self: KeyStore, piece: Piece) -> bytes:
+        octets: bytes = original(self, piece)
+        return octets[1:] + octets[:1]
+
+    return cut
+
+
+def takes_again(original: Any) -> Any:
+    """The octets of a grant stay where they are, for the next grant to take."""
+
+    def take(self: Stream, length: int, now: float) -> Any:
+        segment = next(iter(self._ready.values()))
+        start, octets = segment.next, bytes(segment.octets)
+        taken = original(self, length, now)
+        segment.next, segment.octets[:] = start, octets
+        return taken
+
+    return take
+
+
+def shown(_: Any) -> Any:
+    return lambda self: f"<Secret {self.reveal()!r}>"
+
+
+def admits_any_key(original: Any) -> Any:
+    def judge(self: Any, version: bytes, rest: list[bytes]) -> Any:
+        self._knows = lambda _: True
+        return original(self, version, rest)
+
+    return judge
+
+
+def drops_no_grants(original: Any) -> Any:
+    def drop(self: Any, kind: str, id_: bytes) -> None:
+        if kind != "grant":
+            original(self, kind, id_)
+
+    return drop
+
+
+def status_of_all(_: Any) -> Any:
+    def get_status(self: KeyStore, ask: Any) -> Any:
+        return Stock(stored=self.stream.octets // ask.size, capacity=self.max_octets // ask.size)
+
+    return get_status

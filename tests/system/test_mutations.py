@@ -13,24 +13,32 @@ from typing import Any
 
 import pytest
 
-from actors import batches, issuer, sealing, shared_stream, slaves_side, store, tag
+from actors import batches, issuer, loads, sealing, shared_stream, slaves_side, store, tag
 from actors.batches import Batches
 from actors.journal import Journal
 from actors.keeper import Keeper
 from actors.key_store import KeyStore
 from actors.protocol import keys
 from actors.shared_stream import SharedStream
+from actors.slaves_side import SlavesSide
 from actors.standing import Standing
 from actors.stream import Segment, Stream
 from actors.vault import Vault
+from etsi import identity
+from tests.etsi import test_identity
+from tests.protokms import test_testing_kms as story
 from tests.system import mutations as broken
 from tests.system import test_rules_backup as backup
 from tests.system import test_rules_delivery as delivery
 from tests.system import test_rules_grants as given
 from tests.system import test_rules_liar as liar
+from tests.system import test_rules_refused as refused
 from tests.system import test_rules_resume as resume
 from tests.system import test_rules_stream as stream
 from tests.system.two_ends import run
+from tests.transport import test_curve, test_message, test_session
+from transport import curve, message, session
+from transport.message import Secret
 
 pytestmark = pytest.mark.slow
 
@@ -77,6 +85,20 @@ def unbounded() -> None:
     """The test of bounded requests, its own limits put in by hand."""
     with pytest.MonkeyPatch.context() as patch:
         delivery.test_r17_requests_that_wait_are_bounded(patch)
+
+
+def unacknowledged() -> None:
+    """The test of bounded grants under way, its own limit put in by hand."""
+    with pytest.MonkeyPatch.context() as patch:
+        given.test_r9_nothing_is_spent_while_too_many_grants_are_unacknowledged(patch)
+
+
+def leaky() -> None:
+    """The test of a word with a secret in it, which must not stay declared."""
+    try:
+        test_message.test_a_wire_word_that_could_hold_a_secret_is_an_error_at_declaration(Secret)
+    finally:
+        message._doors.pop("test.leaky/1", None)
 
 
 TABLE = [
@@ -749,6 +771,155 @@ TABLE = [
         broken.always(value=False),
         liar.test_voids_of_ids_never_heard_take_no_memory_beyond_the_octets_they_name,
     ),
+    Mutation(
+        "R9",
+        "a copy of a refused grant is held",
+        KeyStore,
+        "_note_refused",
+        broken.nothing,
+        refused.test_r9_a_grant_that_was_refused_is_not_held_when_a_copy_comes_later,
+    ),
+    Mutation(
+        "R9",
+        "grants without limit wait for their acknowledgement",
+        issuer.Issuer,
+        "unacked",
+        broken.is_(property(lambda _: 0)),
+        unacknowledged,
+    ),
+    Mutation(
+        "R12",
+        "the owner of local grants forgets what lies undelivered",
+        loads.Loads,
+        "told",
+        broken.nothing,
+        partial(
+            given.test_r9_local_the_limits_hold_however_slowly_a_master_asks,
+            "max_undelivered_bits_sae",
+        ),
+    ),
+    Mutation(
+        "R12",
+        "what is not acknowledged is not undelivered",
+        loads.Loads,
+        "unheard",
+        broken.nothing,
+        given.test_r9_local_grants_that_the_peer_has_not_acknowledged_count_too,
+    ),
+    Mutation(
+        "R12",
+        "a limit once reached is reached for ever",
+        SlavesSide,
+        "on_load_query",
+        broken.nothing,
+        given.test_r9_local_the_owner_asks_what_was_fetched_meanwhile,
+    ),
+    Mutation(
+        "P1",
+        "the slaves' side cuts other octets",
+        KeyStore,
+        "_cut",
+        broken.cuts_beside,
+        given.test_r9_keys_are_equal_at_both_ends_and_for_every_slave,
+    ),
+    Mutation(
+        "P1",
+        "the slaves' side cuts other octets (seeds)",
+        KeyStore,
+        "_cut",
+        broken.cuts_beside,
+        seeds(0, 10),
+    ),
+    Mutation(
+        "P2",
+        "octets are taken twice (seeds)",
+        Stream,
+        "take",
+        broken.takes_again,
+        seeds(0, 10),
+    ),
+    Mutation(
+        "P3",
+        "what is held is not durable",
+        Journal,
+        "put",
+        broken.without_row("grant"),
+        story.test_keys_survive_the_crash_of_both_nodes,
+    ),
+    Mutation(
+        "P3",
+        "what is held is not durable (seeds)",
+        Journal,
+        "put",
+        broken.without_row("grant"),
+        seeds(0, 20),
+    ),
+    Mutation(
+        "P4",
+        "a delivered key stays in its row",
+        Journal,
+        "drop",
+        broken.drops_no_grants,
+        delivery.test_p4_a_key_delivered_to_everybody_is_in_no_row,
+    ),
+    Mutation(
+        "P5",
+        "the gate knows everybody",
+        curve.Gate,
+        "_judge",
+        broken.admits_any_key,
+        test_curve.test_the_gate_opens_for_a_known_curve_key_and_nothing_else,
+    ),
+    Mutation(
+        "P5",
+        "every door is open",
+        session.Doors,
+        "check",
+        broken.nothing,
+        partial(
+            test_session.test_a_peer_is_refused_elsewhere_and_counted, *test_session.REFUSED[0]
+        ),
+    ),
+    Mutation(
+        "P5",
+        "a denied SAE is served",
+        identity.Gate,
+        "objection",
+        broken.always(""),
+        test_identity.test_a_deny_list_takes_fingerprints_however_they_are_written,
+    ),
+    Mutation(
+        "P6",
+        "a secret shows itself",
+        Secret,
+        "__repr__",
+        broken.shown,
+        test_message.test_a_secret_never_shows_itself,
+    ),
+    Mutation(
+        "P7",
+        "a word to peers may hold a secret",
+        message,
+        "_holds_secret",
+        broken.always(value=False),
+        leaky,
+    ),
+    Mutation(
+        "P7",
+        "key bits in a word to the peer (seeds)",
+        KeyStore,
+        "_allocate",
+        broken.key_as_id,
+        seeds(0, 5),
+    ),
+    Mutation(
+        "P9",
+        "a status counts what cannot be handed out",
+        KeyStore,
+        "get_status",
+        broken.status_of_all,
+        given.test_p9_the_status_is_what_can_be_handed_out,
+    ),
 ]
 
 
@@ -762,7 +933,8 @@ def test_a_broken_rule_is_noticed(it: Mutation, monkeypatch: pytest.MonkeyPatch)
     assert not isinstance(noticed.value, (NameError, ImportError))
 
 
-def test_every_rule_of_the_ledger_is_broken_at_least_once() -> None:
+def test_every_rule_and_every_promise_is_broken_at_least_once() -> None:
     rules = {it.rule for it in TABLE}
 
     assert {f"R{n}" for n in (*range(1, 13), 15, 16, 17)} <= rules
+    assert {f"P{n}" for n in range(1, 10)} <= rules

@@ -248,6 +248,21 @@ def test_r15_a_row_moved_to_another_place_is_not_opened(tmp_path: Path) -> None:
     cluster.close()
 
 
+def test_p4_a_key_delivered_to_everybody_is_in_no_row() -> None:
+    pair = ready()
+    key = pair.key(slaves=("bob", "bert"))
+    octets = key.octets.reveal()
+    pair.deliver(key.grant)
+    pair.cluster.advance(10.0)
+    after_one = [secret for secret in pair.secrets("b") if octets in secret]
+
+    pair.deliver(key.grant, slave="bert")
+    pair.cluster.settle()
+
+    assert len(after_one) == 1
+    assert all(octets not in secret for node in "ab" for secret in pair.secrets(node))
+
+
 def test_r16_delivered_keys_are_in_no_row_after_erase_s() -> None:
     pair = ready()
     key = pair.key(4)

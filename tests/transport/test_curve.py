@@ -1,4 +1,5 @@
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -92,8 +93,7 @@ def judge(gate: Gate, *rest: bytes, version: bytes = b"1.0") -> bytes:
 
 def test_the_gate_opens_for_a_known_curve_key_and_nothing_else() -> None:
     octets, other = zmq.utils.z85.decode(GOOD.public), bytes(32)
-    with zmq.Context() as context:
-        gate = Gate(context, lambda key: key == GOOD.public)
+    with zmq.Context() as context, closing(Gate(context, lambda key: key == GOOD.public)) as gate:
         known = (b"protokms", b"127.0.0.1", b"", b"CURVE", octets)
 
         assert judge(gate, *known) == b"200"
@@ -109,7 +109,6 @@ def test_the_gate_opens_for_a_known_curve_key_and_nothing_else() -> None:
         assert judge(gate) == b"300"
         assert judge(gate, *known, version=b"2.0") == b"300"
         assert gate.refused == 10
-        gate.close()
 
 
 def test_a_gate_that_admits_everybody_fails_its_probe() -> None:
