@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from protokms import cli_bench, cli_lab, cli_sae, release
+from protokms import cli_bench, cli_lab, cli_manage, cli_sae, release
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +24,10 @@ keys = typer.Typer(no_args_is_help=True, help="Change the key that seals a node'
 app.add_typer(cli_lab.app, name="lab", help="Make and run networks of nodes on this machine.")
 app.add_typer(cli_bench.app, name="bench")
 app.add_typer(cli_sae.app, name="sae", help="Fetch keys as an application would (ETSI GS QKD 014).")
+app.add_typer(cli_manage.session, name="session")
+app.add_typer(cli_manage.route, name="route")
+app.add_typer(cli_manage.peer, name="peer")
+app.add_typer(cli_manage.link, name="link")
 app.add_typer(store, name="store")
 app.add_typer(keys, name="keys")
 

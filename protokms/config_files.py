@@ -35,6 +35,8 @@ def check(values: Mapping[str, Any], report: Report) -> None:
         check_link(link, report)
     for one in cast(list[Process], values.get("processes", [])):
         attempt(partial(_curve_public, one.curve), f"{report.key(one)}.curve", report)
+    if values.get("manage"):
+        _check_socket(values["manage"].socket, report)
     if values.get("etsi014"):
         config_tls.check(values["etsi014"], report)
     if values.get("directory"):
@@ -76,6 +78,15 @@ def _from_credential(name: str, key: str, report: Report) -> bytes | None:
         return None
     path = Path(folder) / name
     return attempt(lambda: key_octets(read_secret(path, ours=False), path), key, report)
+
+
+def _check_socket(path: Path, report: Report) -> None:
+    folder = path.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        reason = f"{folder} is no folder to write in"
+        report.add("manage.socket", reason, "make it, or correct the path")
+    elif path.exists() and not path.is_socket():
+        report.add("manage.socket", "is there already, and no socket", "correct the path", path)
 
 
 def _check_data(data: Path, report: Report) -> None:

@@ -1,15 +1,18 @@
 """Rules between the keys of a configuration; no file is opened here."""
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from protokms.endpoint import Endpoint
+from protokms.manage_words import NAME_LIMIT
 from protokms.sections import (
     CORE,
     LONGEST_ROUND_S,
     SHORTEST_ROUND_S,
     Etsi014,
     Link,
+    Manage,
     Node,
     Process,
     Store,
@@ -31,6 +34,8 @@ def check(values: Mapping[str, Any], report: Report) -> None:
         _check_node_key(node, report)
     if values.get("etsi014"):
         _check_etsi(values["etsi014"], report)
+    if values.get("manage"):
+        _check_manage(values["manage"], report)
     _check_store(values.get("store", Store()), values.get("etsi014"), report)
     for link in links:
         check_link(link, report)
@@ -40,6 +45,13 @@ def check(values: Mapping[str, Any], report: Report) -> None:
     _no_twins([(f"{report.key(one)}.name", one.name) for one in processes], report)
     _check_placement(processes, values, report)
     _check_binds(values, report)
+
+
+def _check_manage(manage: Manage, report: Report) -> None:
+    octets = len(os.fsencode(manage.socket.name))
+    if octets > NAME_LIMIT:
+        reason = f"the name of the socket has {octets} octets, more than {NAME_LIMIT}"
+        report.add("manage.socket", reason, "choose a shorter one, like manage.sock")
 
 
 def check_link(link: Link, report: Report) -> None:

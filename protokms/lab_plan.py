@@ -174,6 +174,9 @@ deny = []                      # SAE ids and SHA-256 fingerprints that are turne
 [metrics]
 bind = {metrics}               # plain HTTP: /metrics, /health, /ready
 
+[manage]
+socket = "manage.sock"         # of `protokms session`, `route`, `peer`, `link`; mode 0600
+
 [store]
 max_bits = 67108864            # most key bits kept with one peer
 mode = "confirmed"             # confirmed: answer once the peer holds the key; or local

@@ -21,6 +21,7 @@ from protokms import config as configs
 from protokms import directory as directories
 from protokms import ports, wiring
 from protokms.keyfiles import BadFile
+from protokms.manage import Manager
 from protokms.meter import MemoryMeter
 from protokms.observe import Observer
 from protokms.release import version
@@ -180,6 +181,10 @@ class Node:
             self.observer = Observer((bind.host, bind.port), self.meter, self)
             self.observer.start()
             clean.callback(self.observer.stop)
+            if config.manage:
+                manager = Manager(config.manage.socket, self)
+                manager.start()
+                clean.callback(manager.stop)
 
     def _check_ports(self) -> None:
         """Find ports that are taken while there is nobody but the operator to be told."""

@@ -132,6 +132,12 @@ class Metrics(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bind: Bind
 
 
+class Manage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[manage]`: the UNIX socket of `protokms session`, `route`, `peer` and `link`."""
+
+    socket: File
+
+
 class Store(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[store]`: the key stores, one for each peer KMS."""
 
@@ -201,6 +207,7 @@ class Tables(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     transport: Annotated[Transport, Meta(description="write a table [transport]")]
     metrics: Annotated[Metrics, Meta(description="write a table [metrics]")]
     etsi014: Etsi014 | None = None
+    manage: Manage | None = None
     store: Store = Store()
     links: list[Link] = field(name="link", default=[])
     processes: list[Process] = field(name="process", default=[])

@@ -22,6 +22,7 @@ Change = Callable[[Table], Any]
 
 PAIR, SAE = "store.max_undelivered_bits_per_pair", "store.max_undelivered_bits_per_sae"
 OPTIONAL = {
+    ("manage",),
     ("node", "log"),
     ("transport", "heartbeat_s"),
     ("etsi014",),
@@ -426,3 +427,18 @@ def test_no_noise_in_the_file_ends_in_a_traceback(made: Path, at: int, noise: by
     file.write_bytes(octets[:at] + noise + octets[at + len(noise) :])
 
     config.check(file)  # does not raise
+
+
+def test_a_management_socket_needs_a_short_name_and_a_folder(home: Path) -> None:
+    file = home / "node.toml"
+    before = file.read_text()
+    (home / "file").touch()
+
+    def found(name: str) -> list[str]:
+        file.write_text(before.replace('"manage.sock" ', f'"{name}" '))
+        return [problem.reason for problem in config.check(file)]
+
+    assert found("manage.sock") == []
+    assert "more than 64" in found("x" * 65)[0]
+    assert found("nowhere/s")[0].endswith("is no folder to write in")
+    assert found("file") == ["is there already, and no socket"]

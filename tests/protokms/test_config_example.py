@@ -9,12 +9,18 @@ import msgspec
 import pytest
 
 from protokms import config
-from protokms.sections import Etsi014, Link, Store, Tables
+from protokms.sections import Etsi014, Link, Manage, Store, Tables
 
 EXAMPLE = Path(__file__).parents[2] / "deploy/node.toml"
 TABLES = [
     (name, kind)
-    for name, kind in (("etsi014", Etsi014), ("store", Store), ("link", Link), ("", Tables))
+    for name, kind in (
+        ("etsi014", Etsi014),
+        ("store", Store),
+        ("link", Link),
+        ("manage", Manage),
+        ("", Tables),
+    )
 ]
 
 

@@ -1,0 +1,172 @@
+"""`protokms session`, `route`, `peer`, `link`: which node is asked, exit codes, JSON."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from protokms import commands, lab, manage_client, topology
+from protokms import manage_words as words
+from protokms.manage_client import ManageFailed
+
+SESSION = {
+    "destination": "kms-3",
+    "paths": [["kms-1", "kms-2", "kms-3"]],
+    "n": 1,
+    "low_bits": 0,
+    "high_bits": 0,
+    "weight": 1,
+    "fixed": False,
+    "state": "established",
+    "why": "",
+}
+LINK = {"peer": "kms-2", "kind": "quantum", "ready": True, "stored_bits": 4096, "own_bits": 0}
+ANSWERS: dict[type, dict[str, Any]] = {
+    words.AddSession: {"session": SESSION},
+    words.RemoveSession: {},
+    words.ListSessions: {"sessions": [SESSION], "crossing": 4},
+    words.ShowRoute: {
+        "path": ["kms-1", "kms-2", "kms-3"],
+        "cost": 2.5,
+        "links": [{"peer": "kms-2", "stock": 3, "rate": 7}],
+    },
+    words.ListPeers: {"peers": [{"name": "kms-2", "up": True, "version": "1", "trouble": ""}]},
+    words.ListLinks: {"links": [LINK | {"reasons": []}]},
+}
+Asked = list[tuple[str, words.Word]]
+
+
+@pytest.fixture(scope="module")
+def a_lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("manage") / "lab"
+    lab.init(folder, topology.parse("chain:2"))
+    return folder
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    seen: Asked = []
+
+    def ask(path: Path, word: words.Word) -> dict[str, Any]:
+        seen.append((path.parent.name, word))
+        return ANSWERS[type(word)]
+
+    monkeypatch.setattr(manage_client, "ask", ask)
+    return seen
+
+
+def run(*args: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(commands.app, args)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_a_node_is_named_by_its_configuration_or_its_lab(a_lab: Path, asked: Asked) -> None:
+    config = str(a_lab / "kms-2/node.toml")
+
+    assert run("peer", "list", "--config", config)[0] == 0
+    assert run("peer", "list", "--lab", str(a_lab), "--node", "kms-1")[0] == 0
+    assert run("route", "show", "kms-1", "kms-3", "--lab", str(a_lab))[0] == 0
+
+    assert [name for name, _ in asked] == ["kms-2", "kms-1", "kms-1"]
+    assert asked[2][1] == words.ShowRoute(start="kms-1", end="kms-3")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("session", "add", "kms-3"),
+        ("session", "remove", "kms-3"),
+        ("session", "list"),
+        ("route", "show", "kms-1", "kms-3"),
+        ("peer", "list"),
+        ("link", "list"),
+    ],
+    ids=" ".join,
+)
+def test_each_command_prints_a_table_and_json(
+    a_lab: Path, asked: Asked, command: tuple[str, ...]
+) -> None:
+    where = ("--lab", str(a_lab), "--node", "kms-1")
+
+    status, text, _ = run(*command, *where)
+    status_json, out, _ = run(*command, *where, "--json")
+
+    assert status == status_json == 0
+    assert re.search("kms-[23]", text)
+    assert json.loads(out) == ANSWERS[type(asked[0][1])]
+    assert asked[0] == asked[1]
+
+
+def test_a_session_takes_paths_and_marks(a_lab: Path, asked: Asked) -> None:
+    where = ("--lab", str(a_lab), "--node", "kms-1")
+    two = ("--path", "kms-1,kms-2,kms-3", "--path", "kms-1,kms-4,kms-3")
+
+    status, out, _ = run("session", "add", "kms-3", *two, "--low", "100", "--weight", "3", *where)
+
+    assert status == 0
+    assert "kms-1-kms-2-kms-3" in out
+    assert asked[0][1] == words.AddSession(
+        destination="kms-3",
+        paths=(("kms-1", "kms-2", "kms-3"), ("kms-1", "kms-4", "kms-3")),
+        n=2,
+        low_bits=100,
+        weight=3,
+    )
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("peer", "list"),
+        ("peer", "list", "--lab", "x"),
+        ("peer", "list", "--node", "kms-1"),
+        ("peer", "list", "--lab", "x", "--config", "y"),
+        ("session", "add", "--lab", "x", "--node", "y"),
+        ("session", "add", "kms-3", "--lab", "x", "--node", "y", "--paths", "0"),
+        ("route", "show", "kms-1", "kms-3"),
+        ("session",),
+    ],
+    ids=" ".join,
+)
+def test_misuse_exits_with_2(args: tuple[str, ...]) -> None:
+    assert run(*args)[0] == 2
+
+
+def test_a_refusal_exits_with_1_and_says_why(a_lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> dict[str, Any]:
+        raise ManageFailed("no_route", "no_route: kms-2")
+
+    monkeypatch.setattr(manage_client, "ask", refuse)
+    where = ("--lab", str(a_lab), "--node", "kms-1")
+
+    status, _, err = run("session", "add", "kms-9", *where)
+    status_json, out, _ = run("session", "add", "kms-9", *where, "--json")
+
+    assert status == status_json == 1
+    assert err == "no_route: kms-2\n"
+    assert json.loads(out) == {"failed": {"code": "no_route", "why": "no_route: kms-2"}}
+
+
+def test_a_node_that_does_not_run_exits_with_1(a_lab: Path) -> None:
+    status, _, err = run("session", "list", "--lab", str(a_lab), "--node", "kms-1")
+
+    assert status == 1
+    assert "does the node run?" in err
+
+
+def test_a_lab_or_a_configuration_that_is_not_there_exits_with_1(
+    a_lab: Path, tmp_path: Path
+) -> None:
+    a_lab = shutil.copytree(a_lab, tmp_path / "lab")
+    nowhere, nobody = str(a_lab / "nowhere"), ("--lab", str(a_lab), "--node", "kms-9")
+    config = a_lab / "kms-1/node.toml"
+    config.write_text(re.sub(r"\[manage\]\nsocket = .*\n", "", config.read_text()))
+
+    assert run("peer", "list", "--lab", nowhere, "--node", "kms-1")[0] == 1
+    assert run("peer", "list", "--config", nowhere)[0] == 1
+    assert "there is no node kms-9" in run("peer", "list", *nobody)[2]
+    assert "there is no [manage] socket" in run("peer", "list", "--config", str(config))[2]
