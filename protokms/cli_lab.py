@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from protokms import lab, lab_run, topology
-from protokms.lab_run import NodeState
+from protokms.lab_run import NODE_S, READY_S, NodeState
 from protokms.tables import ConfigError
 
 app = typer.Typer(no_args_is_help=True)
@@ -20,7 +20,17 @@ app = typer.Typer(no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the lab.")]
 Node = Annotated[str, typer.Argument(metavar="NODE", help="Name of a node, like kms-1.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Timeout = Annotated[float, typer.Option(min=0.1, max=3_600, help="Seconds to wait at most.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1,
+        max=3_600,
+        help=f"Seconds to wait; default {READY_S:g} and {NODE_S:g} for each node.",
+    ),
+]
+
+
+StopTimeout = Annotated[float, typer.Option(min=0.1, max=3_600, help="Seconds to wait at most.")]
 
 
 @app.command()
@@ -68,7 +78,7 @@ def init(
 
 
 @app.command()
-def up(folder: Folder, timeout: Timeout = lab_run.READY_S, as_json: Json = False) -> None:
+def up(folder: Folder, timeout: Timeout = None, as_json: Json = False) -> None:
     """Start every node, and wait until all are ready and their links deliver bits.
 
     When some do not get there, what runs is left running, and the exit status is 1.
@@ -83,7 +93,7 @@ def up(folder: Folder, timeout: Timeout = lab_run.READY_S, as_json: Json = False
 
 @app.command()
 def status(folder: Folder, as_json: Json = False) -> None:
-    """Tell which nodes run, which are ready, and what their links hold.
+    """Tell which nodes run, which are ready, what their links hold, which sessions begin there.
 
     Example: `protokms lab status lab --json`
     """
@@ -94,7 +104,7 @@ def status(folder: Folder, as_json: Json = False) -> None:
 
 
 @app.command()
-def down(folder: Folder, timeout: Timeout = lab_run.STOP_S, as_json: Json = False) -> None:
+def down(folder: Folder, timeout: StopTimeout = lab_run.STOP_S, as_json: Json = False) -> None:
     """End every node in order; kill those that do not end in time. Harmless when none runs.
 
     Example: `protokms lab down lab`
@@ -124,9 +134,7 @@ def kill(folder: Folder, node: Node, as_json: Json = False) -> None:
 
 
 @app.command()
-def start(
-    folder: Folder, node: Node, timeout: Timeout = lab_run.READY_S, as_json: Json = False
-) -> None:
+def start(folder: Folder, node: Node, timeout: Timeout = None, as_json: Json = False) -> None:
     """Start one node again, and wait until it is ready.
 
     Example: `protokms lab start lab kms-1`
@@ -179,7 +187,7 @@ def _show(states: Sequence[NodeState], as_json: bool) -> None:
         _print_json({"nodes": [state.as_dict() for state in states]})
         return
     table = Table()
-    for name in ("node", "running", "ready", "pid", "bits shared with"):
+    for name in ("node", "running", "ready", "pid", "bits shared with", "sessions to"):
         table.add_column(name)
     for state in states:
         table.add_row(
@@ -188,6 +196,7 @@ def _show(states: Sequence[NodeState], as_json: bool) -> None:
             "yes" if state.ready else "no",
             " ".join(str(pid) for pid in state.pids.values()),
             ", ".join(f"{peer}: {bits:,}" for peer, bits in state.links.items()),
+            ", ".join(f"{row.get('destination')}: {row.get('state')}" for row in state.sessions),
         )
     Console().print(table)
 

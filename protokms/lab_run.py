@@ -13,20 +13,27 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from protokms import config, lab_processes, ports
+from protokms import config, lab_processes, manage_client, ports
+from protokms import manage_words as words
 from protokms.lab import Lab, LabError, LabNode, endpoints_of, read
 from protokms.lab_processes import Running
+from protokms.manage_client import ManageFailed
 from protokms.sections import CORE, NodeConfig
 from protokms.tables import ConfigError
 
 READY_S = 30.0
-"""Seconds that `up` and `start` wait by default."""
+"""Seconds that `up` and `start` wait by default, and `NODE_S` more for each node."""
+
+NODE_S = 2.0
 
 STOP_S = 15.0
 """Seconds that a node has to drain before it is killed."""
 
 _HTTP_S = 3.0
 _PAUSE_S = (0.05, 0.5)
+_AT_ONCE = 2 * (os.cpu_count() or 1)
+"""Nodes that are on their way up at a time: more would only make each other late."""
+
 _ANSWER_LIMIT = 1 << 22  # octets
 _OK = 200
 _TAIL = 12
@@ -34,13 +41,17 @@ _TAIL = 12
 
 @dataclass(slots=True)
 class NodeState:
-    """How one node is; `links` is the stock in bits of the store shared with each neighbour."""
+    """How one node is; `links` is the stock in bits of the store shared with each neighbour.
+
+    `sessions` are those that begin there: `destination`, `state`, `paths` and more.
+    """
 
     name: str
     running: bool = False
     ready: bool = False
     pids: dict[str, int] = field(default_factory=dict)
     links: dict[str, int] = field(default_factory=dict)
+    sessions: list[dict[str, Any]] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
 
@@ -49,7 +60,7 @@ class NodeState:
         return asdict(self)
 
 
-def up(folder: Path, timeout: float = READY_S) -> list[NodeState]:
+def up(folder: Path, timeout: float | None = None) -> list[NodeState]:
     """Start every node that does not run, and wait until all are ready and links deliver bits.
 
     Nodes whose `reasons` are not empty did not get there in time; what runs is left running.
@@ -59,7 +70,7 @@ def up(folder: Path, timeout: float = READY_S) -> list[NodeState]:
     return _start(folder, lab, lab.nodes, timeout)
 
 
-def start(folder: Path, name: str, timeout: float = READY_S) -> NodeState:
+def start(folder: Path, name: str, timeout: float | None = None) -> NodeState:
     """Start one node and wait until it is ready; its links to nodes that run deliver bits then."""
     lab = read(folder)
     return _start(folder, lab, [lab.node(name)], timeout)[0]
@@ -70,7 +81,10 @@ def status(folder: Path) -> list[NodeState]:
     lab = read(folder)
     configs = {node.name: _config(folder, node) for node in lab.nodes}
     alive = {node.name for node in lab.nodes if processes_of(folder, node)}
-    return [_look(folder, node, configs[node.name], alive) for node in lab.nodes]
+    states = [_look(folder, node, configs[node.name], alive) for node in lab.nodes]
+    for state in states:
+        state.sessions = _sessions(configs[state.name]) if state.running else []
+    return states
 
 
 def down(folder: Path, timeout: float = STOP_S) -> list[str]:
@@ -105,31 +119,65 @@ def processes_of(folder: Path, node: LabNode) -> dict[str, Running]:
     return {name: process for name, process in found.items() if process}
 
 
-def _start(folder: Path, lab: Lab, nodes: Sequence[LabNode], timeout: float) -> list[NodeState]:
+def _start(
+    folder: Path, lab: Lab, nodes: Sequence[LabNode], timeout: float | None
+) -> list[NodeState]:
+    timeout = READY_S + NODE_S * len(nodes) if timeout is None else timeout
     deadline = time.monotonic() + timeout
     with _only_one(folder):
         configs = {node.name: _config(folder, node) for node in lab.nodes}
         fresh = [node for node in nodes if not processes_of(folder, node)]
         _check_addresses((node, configs[node.name]) for node in fresh)
-        for node in nodes:
-            _launch(folder, node, configs[node.name])
+        _launch_all(folder, nodes, configs, deadline)
+    found = _watch(folder, lab, nodes, configs, deadline)
+    for node in nodes:
+        state = found[node.name]
+        if state.reasons:
+            state.log = lab_processes.tail(_log(folder, node), _TAIL)
+            if state.running:
+                state.reasons.append(f"not ready within {timeout:g} s")
+    return [found[node.name] for node in nodes]
+
+
+def _launch_all(
+    folder: Path, nodes: Sequence[LabNode], configs: dict[str, NodeConfig], deadline: float
+) -> None:
+    """Start the nodes, few at a time; one that answers, or has ended, makes room for the next."""
+    coming: list[LabNode] = []
+    for node in nodes:
+        while len(coming) >= _AT_ONCE and time.monotonic() < deadline:
+            time.sleep(_PAUSE_S[0])
+            coming = [one for one in coming if not _answers(folder, one)]
+        _launch(folder, node, configs[node.name])
+        coming.append(node)
+
+
+def _answers(folder: Path, node: LabNode) -> bool:
+    return not processes_of(folder, node) or _get(node.metrics, "/ready")[0] != 0
+
+
+def _watch(
+    folder: Path,
+    lab: Lab,
+    nodes: Sequence[LabNode],
+    configs: dict[str, NodeConfig],
+    deadline: float,
+) -> dict[str, NodeState]:
+    """Look again and again at nodes that are not ready, until all are, or one has ended."""
+    found: dict[str, NodeState] = {}
     pause = _PAUSE_S[0]
     while True:
         alive = {node.name for node in lab.nodes if processes_of(folder, node)}
-        states = [_look(folder, node, configs[node.name], alive) for node in nodes]
-        waiting = [state for state in states if state.reasons]
-        if not waiting or not all(state.running for state in states):
-            break
+        for node in nodes:
+            if node.name not in found or found[node.name].reasons or node.name not in alive:
+                found[node.name] = _look(folder, node, configs[node.name], alive)
+        waiting = [state for state in found.values() if state.reasons]
+        if not waiting or not all(state.running for state in waiting):
+            return found
         if time.monotonic() > deadline:
-            for state in waiting:
-                state.reasons.append(f"not ready within {timeout:g} s")
-            break
+            return found
         time.sleep(pause)
         pause = min(2 * pause, _PAUSE_S[1])
-    for state, node in zip(states, nodes, strict=True):
-        if state.reasons:
-            state.log = lab_processes.tail(_log(folder, node), _TAIL)
-    return states
 
 
 def _launch(folder: Path, node: LabNode, made: NodeConfig) -> None:
@@ -178,6 +226,17 @@ def _stored(health: dict[str, Any], peer: str) -> int:
         return int(health["actors"][f"key_store/{peer}"]["facts"]["stored_bits"])
     except (KeyError, TypeError, ValueError):
         return 0
+
+
+def _sessions(made: NodeConfig) -> list[dict[str, Any]]:
+    """Ask a node which sessions begin there; none when it does not say."""
+    if made.manage is None:
+        return []
+    try:
+        answer = manage_client.ask(made.manage.socket, words.ListSessions(), _HTTP_S)
+        return [row for row in answer["sessions"] if isinstance(row, dict)]
+    except (ManageFailed, KeyError, TypeError):
+        return []
 
 
 def _get(base: str, path: str) -> tuple[int, dict[str, Any]]:

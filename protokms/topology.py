@@ -50,6 +50,9 @@ LINK_OPTIONS = (
 RESERVED = ("ca", "saes", "lab.json", "directory.json", "directory.json.sig")
 """No names of nodes: they stand for other things in the folder of a lab."""
 
+_FAST_LINKS, _LINK_S = 8, 0.00125
+"""Past so many links of a shape a round takes so many seconds a link: they share one machine."""
+
 _SHAPE = re.compile(r"(chain|ring|star|mesh):([0-9]{1,4})")
 _LEAST = {"chain": 1, "ring": 3, "star": 2, "mesh": 2}
 
@@ -168,7 +171,9 @@ def _shaped(shape: str, count: int, report: Report) -> Topology:
         raise ConfigError(report.problems)
     names = [f"kms-{i}" for i in range(1, count + 1)]
     nodes = [NodePlan(name=name, saes=[f"sae-{i}"]) for i, name in enumerate(names, 1)]
-    return Topology(nodes=nodes, links=[LinkPlan(a=a, b=b) for a, b in _pairs(shape, names)])
+    pairs = _pairs(shape, names)
+    slow = _LINK_S * len(pairs) if len(pairs) > _FAST_LINKS else None
+    return Topology(nodes=nodes, links=[LinkPlan(a=a, b=b, round_s=slow) for a, b in pairs])
 
 
 def _pairs(shape: str, names: Sequence[str]) -> list[tuple[str, str]]:

@@ -123,3 +123,10 @@ def test_spread_places_front_end_and_links_in_processes_of_their_own() -> None:
         ("front", ["etsi014"]),
         ("links", ["quantum_link/kms-1", "quantum_link/kms-3"]),
     ]
+
+
+def test_many_links_on_one_machine_take_their_time() -> None:
+    few, many = topology.parse("chain:9"), topology.parse("ring:20")
+
+    assert {link.round_s for link in few.links} == {None}
+    assert {link.round_s for link in many.links} == {0.025}
