@@ -3,10 +3,12 @@
 import asyncio
 from urllib.parse import unquote_to_bytes
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 
 from etsi.identity import Caller
 from etsi.reply import Problem
+
+_VERSIONS = (HttpVersion11, HttpVersion10)
 
 
 class Call:
@@ -40,6 +42,16 @@ class Call:
         path, _, self.query = target.partition("?")
         self.path = path[1:].split("/")
         self.route, self.peer, self.keys = "unknown", "", 0
+
+    def check_form(self) -> None:
+        """Refuse what HTTP's parser lets through and others may read in another way.
+
+        Those are versions that are not ours, and transfer codings that nobody here decodes.
+        """
+        request = self.request
+        coding = request.headers.get("Transfer-Encoding", "chunked")
+        if request.version not in _VERSIONS or coding.lower() != "chunked":
+            raise Problem(400, "bad_http", "write HTTP/1.1, with no coding but chunked")
 
     async def body(self) -> bytes:
         """Read the body; `Problem` 408, 413 or 415 if it is slow, too large or compressed."""

@@ -48,7 +48,7 @@ class Door:
         caller = connection.caller
         call = Call(request, caller, f"{self._life}-{self._count:x}", self._body_s)
         try:
-            self._admit(connection)
+            self._admit(call, connection)
         except Problem as no:
             try:
                 return await self._send(call, connection, no.reply(), began)
@@ -73,11 +73,12 @@ class Door:
         self._meter.add("protokms_http_refused", reason=reason)
         self._log.info("request_refused", reason=reason, sae=caller.sae)
 
-    def _admit(self, connection: Connection) -> None:
+    def _admit(self, call: Call, connection: Connection) -> None:
         caller = connection.caller
         objection = self.gate.objection(caller, time.time())
         if objection:
             raise Problem(401, "not_authenticated", objection)
+        call.check_form()
         if self._drained:
             raise Problem(503, "draining", "this KME is being stopped", retry_after=5)
         if not connection.seated:

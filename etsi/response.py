@@ -10,7 +10,15 @@ from etsi.connection import HEADERS
 from etsi.reply import Reply
 
 _LAST = frozenset(
-    ("not_authenticated", "draining", "too_many_connections", "too_large", "encoding", "slow")
+    (
+        "bad_http",
+        "not_authenticated",
+        "draining",
+        "too_many_connections",
+        "too_large",
+        "encoding",
+        "slow",
+    )
 )
 """After these the connection is closed: its caller is unwelcome, or its body unread."""
 

@@ -545,3 +545,22 @@ def test_the_expiry_of_a_certificate_is_looked_at_in_every_request(site: Site) -
     site.caller = Caller("sae-1", not_after=time.time() + 60)
 
     assert site.get(ENC).status == 200
+
+
+@pytest.mark.parametrize("version", ["0.9", "2.0"])
+def test_another_version_of_http_is_refused_and_cut(site: Site, version: str) -> None:
+    answer = site.send(request("GET", ENC).replace(b"/1.1", f"/{version}".encode()))
+
+    assert (answer.status, code(answer)) == (400, "bad_http")
+    assert site.desk.asked == []
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "identity, chunked"])
+def test_a_transfer_coding_that_nobody_decodes_is_refused_and_cut(site: Site, coding: str) -> None:
+    head = request("POST", ENC, None, f"Transfer-Encoding: {coding}")
+
+    answer = site.send(head + b"2\r\n{}\r\n0\r\n\r\n")
+
+    assert (answer.status, code(answer)) == (400, "bad_http")
+    assert answer.headers["Connection"] == "close"
+    assert site.desk.asked == []

@@ -216,7 +216,7 @@ class RealLab:
             for other in self.made.saes:
                 if self._neighbours(row.node, other.node):
                     with self.client(row.id) as client:
-                        eventually(partial(_has, client, other.id, number), "keys to hand out")
+                        eventually(partial(has_keys, client, other.id, number), "keys to hand out")
 
     def _neighbours(self, one: str, other: str) -> bool:
         return (self.folder / one / "links" / f"{other}.key").exists()
@@ -250,7 +250,8 @@ def exchange(near: SaeClient, far: SaeClient, number: int, size: int = 256) -> l
     return got
 
 
-def _has(client: SaeClient, peer: str, number: int) -> bool:
+def has_keys(client: SaeClient, peer: str, number: int) -> bool:
+    """Whether an SAE could get so many keys to share with another now."""
     try:
         return bool(client.status(peer)["stored_key_count"] >= number)
     except SaeError:
