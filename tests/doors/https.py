@@ -91,10 +91,8 @@ async def _response(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     head = (await reader.readuntil(_HEAD_END)).decode("latin-1")
     version, status = head.split(" ", 2)[:2]
     assert version.startswith("HTTP/"), head
-    fields = dict(
-        (name.lower(), value)
-        for name, _, value in (line.partition(": ") for line in head.split("\r\n")[1:])
-    )
+    lines = (line.partition(": ") for line in head.split("\r\n")[1:])
+    fields = {name.lower(): value for name, _, value in lines}
     body = await reader.readexactly(int(fields.get("content-length", "0")))
     return int(status), body
 

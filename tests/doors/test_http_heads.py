@@ -82,8 +82,21 @@ def framing() -> dict[str, bytes]:
     """Requests whose end is where the reader wants it to be."""
     lengths = ("+2", "-2", "0x2", "2 2", "2, 2", "2_0", "2\x0b", "9" * 30, "", "two", "2;", "²")
     made = {f"length {text!a}": post(f"Content-Length: {text}") for text in lengths}
-    codings = ("identity", "chunked, identity", "xchunked", "\x0bchunked", "gzip", "chunked, gzip")
-    codings += ("identity, chunked", "gzip, chunked", "chunked, chunked", "chunked;q=1", '"chunked"')
+    codings: tuple[str, ...] = (
+        "identity",
+        "chunked, identity",
+        "xchunked",
+        "\x0bchunked",
+        "gzip",
+        "chunked, gzip",
+    )
+    codings += (
+        "identity, chunked",
+        "gzip, chunked",
+        "chunked, chunked",
+        "chunked;q=1",
+        '"chunked"',
+    )
     for text in codings:
         made[f"coding {text!a}"] = post(f"Transfer-Encoding: {text}", body=CHUNKED)
     coded = "Transfer-Encoding: chunked"
@@ -141,7 +154,9 @@ def test_a_request_whose_end_is_in_doubt_is_refused_and_nothing_behind_it_is_rea
 ) -> None:
     inputs = framing()
 
-    heard = Attacker(town).volley([octets + SMUGGLED for octets in inputs.values()], to_the_end=True)
+    heard = Attacker(town).volley(
+        [octets + SMUGGLED for octets in inputs.values()], to_the_end=True
+    )
 
     for name, each in zip(inputs, heard, strict=True):
         tally.note(DOOR, "framing", each.outcome)
@@ -170,7 +185,9 @@ def test_mutants_of_good_requests_are_answered_or_cut(town: Town, tally: Tally) 
         request("GET", STATUS, "Accept: */*"),
         request("GET", f"{ENC}?number=1&size=256"),
         request("POST", ENC, f"Content-Length: {len(body)}", body=body),
-        request("POST", ENC, "Transfer-Encoding: chunked", body=b"1a\r\n" + body + b"\r\n0\r\n\r\n"),
+        request(
+            "POST", ENC, "Transfer-Encoding: chunked", body=b"1a\r\n" + body + b"\r\n0\r\n\r\n"
+        ),
     ]
 
     heard = Attacker(town).volley([mutant(dice.choice(good), dice) for _ in range(MUTANTS)])
@@ -189,7 +206,9 @@ def mutant(octets: bytes, dice: random.Random) -> bytes:
     for _ in range(dice.randint(1, 3)):
         at = dice.randrange(len(octets))
         end = min(len(octets), at + dice.choice((1, 1, 2, 8, 40)))
-        what = dice.choice((b"", octets[at:end] * 2, bytes([dice.randrange(256)]), dice.choice(PARTS)))
+        what = dice.choice(
+            (b"", octets[at:end] * 2, bytes([dice.randrange(256)]), dice.choice(PARTS))
+        )
         octets = octets[:at] + what + octets[end:]
     return octets
 

@@ -1,12 +1,14 @@
 """Three nodes, of which two run: the third is the attacker's, with all that it is entitled to."""
 
 import re
+import signal
 from functools import partial
 from pathlib import Path
 
 from protokms import config
 from protokms.sections import NodeConfig
 from protokms.topology import LinkPlan, NodePlan, Topology
+from tests.doors.forge import Forge, serial
 from tests.system.real_lab import RealLab, eventually, exchange, has_keys
 
 VICTIM, FRIEND, LIAR = "kms-1", "kms-2", "kms-3"
@@ -15,6 +17,8 @@ THIEF = "sae-1b"
 
 HEAD_S, BODY_S, HANDSHAKE_S, WRITE_S, IDLE_S = 1.0, 1.0, 2.0, 1.0, 2.0
 """Seconds after which the victim cuts a slow client; short, so that tests are."""
+
+HEARTBEAT_S = 0.25
 
 _STUMBLED = re.compile(
     r'"event":"(actor_crashed|request_failed|http_loop|node_died|peer_quarantined)"|Traceback'
@@ -40,7 +44,21 @@ class Town(RealLab):
         self._pids: dict[str, int] = {}
         times = {"head": HEAD_S, "body": BODY_S, "handshake": HANDSHAKE_S, "write": WRITE_S}
         limits = {f"{name}_timeout_s": seconds for name, seconds in times.items()}
-        self.configure("etsi014", VICTIM, idle_timeout_s=IDLE_S, **limits)
+        self.configure("etsi014", VICTIM, idle_timeout_s=IDLE_S, crl="crl.pem", **limits)
+        self.configure("transport", VICTIM, FRIEND, heartbeat_s=HEARTBEAT_S)
+        self.revoke()
+
+    def revoke(self, *saes: str) -> None:
+        """Write the list of revoked certificates: those of these SAEs, and no others."""
+        rows = [row for row in self.made.saes if row.id in saes]
+        serials = [serial(self.folder / row.cert) for row in rows]
+        Forge(self.folder, self.folder / "ca").revoke(serials, self.folder / VICTIM / "crl.pem")
+
+    def reload(self, node: str) -> None:
+        """SIGHUP; its files are read again afterwards."""
+        before = self.events(node).count("reloaded")
+        self.process(node).signal(signal.SIGHUP)
+        eventually(lambda: self.events(node).count("reloaded") > before, "it reloads")
 
     def open(self) -> None:
         """Start the two, and wait until there are keys."""

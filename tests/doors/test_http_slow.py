@@ -1,0 +1,182 @@
+"""Clients that take their time, hold many seats, or go away."""
+
+import asyncio
+import socket
+import ssl
+import time
+
+import pytest
+
+from tests.doors.https import DEC, ENC, HUNG_S, STATUS, Attacker, hear, request
+from tests.doors.tally import Tally
+from tests.doors.town import THIEF, VICTIM, Town
+from tests.system.real_lab import eventually
+
+pytestmark = pytest.mark.slow
+
+DOOR = "HTTP"
+DRIPS = 60
+DRIP_S = 0.1
+IDLE, ROUNDS = 1_000, 3
+SEATED = 128
+"""Connections that one SAE may have, by default."""
+
+
+async def drip(attacker: Attacker, head: bytes, drop: bytes) -> str:
+    """Send a piece every now and then, much longer than the node has patience; say how it ends."""
+    reader, writer = await attacker.connect()
+    heard = asyncio.create_task(hear(reader))
+    try:
+        writer.write(head)
+        for _ in range(DRIPS):
+            if heard.done():
+                return heard.result().outcome
+            await asyncio.sleep(DRIP_S)
+            writer.write(drop)
+        raise AssertionError("it is patient without end")
+    finally:
+        heard.cancel()
+        writer.transport.abort()
+
+
+def test_slow_heads_and_slow_bodies_are_cut_while_others_are_served(
+    town: Town, tally: Tally
+) -> None:
+    attacker = Attacker(town)
+    heads = (b"G", b"GET /", request()[:-2], request("GET", STATUS, "A: ")[:-4])
+    body = request("POST", ENC, "Content-Length: 60000", body=b"{")
+    chunked = request("POST", ENC, "Transfer-Encoding: chunked", body=b"9000\r\n{")
+
+    async def all_at_once() -> tuple[list[str], list[str]]:
+        slow = [drip(attacker, head, b"a") for head in heads for _ in range(8)]
+        slower = [drip(attacker, head, b" ") for head in (body, chunked) for _ in range(16)]
+        both = asyncio.gather(*slow, *slower)
+        for _ in range(5):
+            await asyncio.to_thread(town.unharmed)
+        found = await both
+        return found[: len(slow)], found[len(slow) :]
+
+    cut, told = asyncio.run(all_at_once())
+
+    for outcome in cut:
+        tally.note(DOOR, "slow heads", outcome)
+    for outcome in told:
+        tally.note(DOOR, "slow bodies", outcome)
+    assert set(cut) <= {"cut", "400"}
+    assert set(told) == {"408"}
+
+
+def test_keys_in_an_answer_that_is_not_read_are_not_lost(town: Town, tally: Tally) -> None:
+    before = town.metric(VICTIM, "protokms_http_refused_total", reason="not_written")
+    with town.client("sae-2") as far:
+        sent = [key for _ in range(4) for key in far.enc_keys(THIEF, 128, 2048)]
+    attacker = Attacker(town)
+    ids = [f'{{"key_ID":"{key.key_id}"}}' for key in sent]
+    clients = []
+    for at in range(0, len(ids), 128):
+        body = f'{{"key_IDs":[{",".join(ids[at : at + 128])}]}}'.encode()
+        plain = socket.socket()
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        plain.connect((attacker.host, attacker.port))
+        clients.append(attacker.context.wrap_socket(plain, server_hostname=attacker.host))
+        clients[-1].sendall(request("POST", DEC, f"Content-Length: {len(body)}", body=body))
+
+    def cut() -> bool:
+        now = town.metric(VICTIM, "protokms_http_refused_total", reason="not_written")
+        return now > before
+
+    tally.note(DOOR, "answers that are not read", "cut", len(clients))
+    # What the kernel took counts as written, as on any network; what it did not is given again.
+    for client in clients:
+        client.close()
+    with town.client(THIEF) as owner:
+        for at in range(0, len(sent), 128):
+            rows = sent[at : at + 128]
+            got = owner.dec_keys("sae-2", [key.key_id for key in rows])
+            assert got == rows
+    assert cut()
+
+
+def test_thousands_of_idle_connections_leave_room_for_the_honest(town: Town, tally: Tally) -> None:
+    attacker = Attacker(town)
+    for _ in range(ROUNDS):
+        idle = []
+        for _ in range(IDLE):
+            one = socket.socket()
+            one.setblocking(False)
+            one.connect_ex((attacker.host, attacker.port))
+            idle.append(one)
+        began = time.monotonic()
+        town.unharmed()
+        assert time.monotonic() - began < HUNG_S
+        tally.note(DOOR, "connections without a handshake", "dropped", len(idle))
+        for one in idle:
+            one.close()
+
+
+def test_connections_past_the_limit_of_an_sae_are_told_so(town: Town, tally: Tally) -> None:
+    attacker = Attacker(town)
+    told = 0
+    seated = []
+    for _ in range(2 * SEATED):
+        seated.append(tls(attacker))
+        seated[-1].sendall(request())
+        answer = seated[-1].recv(1 << 16)
+        told += answer.startswith(b"HTTP/1.1 503 ") and b"too_many_connections" in answer
+        assert answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 503 ")), answer
+    town.unharmed()
+
+    tally.note(DOOR, "connections past the limit", "503", told)
+    tally.note(DOOR, "connections within the limit", "200", len(seated) - told)
+    assert told
+    for client in seated:
+        client.close()
+    eventually(
+        lambda: town.facts(VICTIM, "etsi014")["connections"] in {"0", "1", "2"}, "seats are free"
+    )
+
+
+def tls(attacker: Attacker) -> ssl.SSLSocket:
+    plain = socket.create_connection((attacker.host, attacker.port), HUNG_S)
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return attacker.context.wrap_socket(plain, server_hostname=attacker.host)
+
+
+@pytest.mark.parametrize("how", ["reset", "half closed", "closed"])
+def test_clients_that_go_away_at_once_or_later(town: Town, tally: Tally, how: str) -> None:
+    attacker = Attacker(town)
+    wanted = (
+        request("GET", f"{ENC}?number=2"),
+        request("POST", ENC, "Content-Length: 9", body=b"{"),
+    )
+    for n in range(150):
+        client = tls(attacker)
+        client.sendall(wanted[n % 2])
+        if how == "reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        elif how == "half closed":
+            client.shutdown(socket.SHUT_WR)
+        client.close()
+        tally.note(DOOR, "clients that go away", how)
+
+
+def test_floods_of_requests_are_answered_or_told_to_come_back(town: Town, tally: Tally) -> None:
+    attacker = Attacker(town)
+
+    async def flood() -> list[tuple[int, ...]]:
+        async def one() -> tuple[int, ...]:
+            reader, writer = await attacker.connect()
+            row = request("GET", f"{ENC}?number=8") * 39 + request("GET", ENC, "Connection: close")
+            writer.write(row)
+            try:
+                return (await hear(reader, to_the_end=True)).statuses
+            finally:
+                writer.transport.abort()
+
+        async with asyncio.timeout(60.0):
+            return await asyncio.gather(*(one() for _ in range(60)))
+
+    for statuses in asyncio.run(flood()):
+        assert set(statuses) <= {200, 503}
+        for status in statuses:
+            tally.note(DOOR, "flood of requests", status)
