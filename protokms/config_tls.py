@@ -92,9 +92,13 @@ def _check_crl(path: Path, cas: Sequence[x509.Certificate], report: Report) -> N
 def _certificates(path: Path, key: str, report: Report) -> list[x509.Certificate]:
     def parse() -> list[x509.Certificate]:
         try:
-            return x509.load_pem_x509_certificates(read_file(path, 1 << 20))
-        except ValueError as why:
-            raise BadFile(path, "holds no PEM certificate", "give a PEM file") from why
+            found = x509.load_pem_x509_certificates(read_file(path, 1 << 20))
+            for each in found:  # what is damaged inside shows only when it is asked for
+                _ = each.public_key(), each.subject.rfc4514_string(), each.not_valid_after_utc
+        except (ValueError, UnsupportedAlgorithm) as why:
+            reason = "holds no PEM certificate that can be used"
+            raise BadFile(path, reason, "give a PEM file") from why
+        return found
 
     return attempt(parse, key, report) or []
 

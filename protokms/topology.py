@@ -138,7 +138,7 @@ def parse(text: str) -> Topology:
     report = Report(Path(text))
     if shape:
         return _shaped(shape[1], int(shape[2]), report)
-    if not Path(text).is_file():
+    if not _is_file(Path(text)):
         report.add(
             "", "is no topology", "write chain:N, ring:N, star:N, mesh:N or the path of a TOML file"
         )
@@ -150,6 +150,13 @@ def parse(text: str) -> Topology:
     if report.problems or made is None:
         raise ConfigError(report.problems)
     return made
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long for one, for example
+        return False
 
 
 def spread(topology: Topology) -> Topology:

@@ -100,7 +100,7 @@ def frame(
     word: str,
     values: Any,
     to: str = HOME,
-    sender: str = f"key_store/{VICTIM}",
+    sender: Any = f"key_store/{VICTIM}",
     token: Any = 0,
     answer: Any = False,
     trace: Any = "",

@@ -27,7 +27,7 @@ SEED = 3_1
 WAIT_MS = 20_000
 WAIT_S = 20.0
 GARBAGE = 400
-OVER = {
+OVER: dict[int, str] = {
     zmq.EVENT_HANDSHAKE_SUCCEEDED: "admitted",
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "turned away",
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "turned away",

@@ -1,5 +1,6 @@
 """Certificates of a configuration: valid now, and revocation lists that count."""
 
+import base64
 import datetime
 from pathlib import Path
 
@@ -7,7 +8,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
 
 from etsi import tls
 from etsi.options import Options
@@ -51,6 +56,22 @@ def test_a_certificate_counts_only_in_its_time(
 
     assert found[0].key == "etsi014.certificate"
     assert why in found[0].reason
+
+
+def test_a_certificate_whose_key_is_damaged_is_told_and_nothing_else(home: Path) -> None:
+    file = home / "tls.crt"
+    made = x509.load_pem_x509_certificate(file.read_bytes())
+    point = made.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    der = made.public_bytes(Encoding.DER).replace(point, point[:1] + b"\xff" * 64)
+    text = b"\n".join(base64.b64encode(der)[at : at + 64] for at in range(0, 2 * len(der), 64))
+    file.write_bytes(
+        b"-----BEGIN CERTIFICATE-----\n" + text.strip() + b"\n-----END CERTIFICATE-----\n"
+    )
+
+    (found,) = config.check(home / "node.toml")
+
+    assert found.key == "etsi014.certificate"
+    assert "holds no PEM certificate that can be used" in found.reason
 
 
 def etsi_options(file: Path) -> Options:

@@ -55,7 +55,9 @@ def test_sae_i_is_at_kms_i() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["ring:2", "chain:0", "mesh:65", "tree:3", "chain", "", "a.toml"])
+@pytest.mark.parametrize(
+    "text", ["ring:2", "chain:0", "mesh:65", "tree:3", "chain", "", "a.toml", "x" * 5000]
+)
 def test_what_is_no_topology_is_told(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         topology.parse(text)
