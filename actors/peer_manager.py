@@ -23,10 +23,11 @@ _TEXT_LIMIT = 64
 class PeerPlan:
     """What the composition of a node tells its peer manager.
 
-    `stores` are the peers that have a key store here from the start; these, and the actors in
-    `audience`, hear `Located` without asking; `relays` are the neighbours that have a relay here
-    from the start; `alive()` says which peers the transport hears; `subtree(peer)` and
-    `link(peer, options)` make children for peers that come at run time, and raise `Refused`
+    `stores` are the neighbours, which have a key store here from the start; these, and the
+    actors in `audience`, hear `Located` without asking; `relays` are those of them that have a
+    relay here. `watchers` are the actors that hear `Directory`, `Linked`, and of every peer that
+    comes up or goes down. `alive()` says which peers the transport hears; `subtree(peer)` and
+    `link(peer, options)` make children for neighbours that come at run time, and raise `Refused`
     for options that are wrong.
     """
 
@@ -38,6 +39,7 @@ class PeerPlan:
     audience: tuple[str, ...] = ()
     stores: tuple[str, ...] = ()
     relays: tuple[str, ...] = ()
+    watchers: tuple[str, ...] = ()
     root: str = "supervisor"
 
 
@@ -70,6 +72,8 @@ class PeerManager(Actor):
         self._known: dict[str, _Known] = {}
         self._stores = dict.fromkeys(plan.stores)
         self._relays = dict.fromkeys(plan.relays)
+        self._linked = dict.fromkeys(plan.stores)
+        self._has_had_link = dict.fromkeys(plan.stores)
         self._audience = dict.fromkeys(plan.audience)
         self._audience |= {f"key_store/{peer}": None for peer in plan.stores}
         self._conflicts = 0
@@ -78,6 +82,7 @@ class PeerManager(Actor):
         """Say who is where, and ask everybody who is up already."""
         self.system.meter.set("protokms_directory_serial", self._directory.serial)
         self._publish()
+        self._publish_links()
         for peer in sorted(self._plan.alive()):
             self._up(peer)
 
@@ -105,8 +110,11 @@ class PeerManager(Actor):
     def subscribe(self, _: peers.Subscribe) -> None:
         """Add the sender to those who hear `Located`; a key store hears of its peer too.
 
-        A relay hears of its neighbour alone.
+        A relay hears of its neighbour alone, and who watches the network all there is to know.
         """
+        if self.sender.name in self._plan.watchers:
+            self._brief(self.sender.name)
+            return
         kind, _sep, peer = self.sender.name.partition("/")
         if kind == "relay":
             self._relays[peer] = None
@@ -174,6 +182,8 @@ class PeerManager(Actor):
         """Start a link, and the peer's subtree with its key store when there is none."""
         if ask.peer not in self._kms or ask.peer == self.system.node:
             raise Refused("no_such_peer", ask.peer)
+        if ask.peer in self._stores and ask.peer not in self._has_had_link:
+            raise Refused("not_allowed", f"{ask.peer} is reached by relay since the start")
         link, subtree = self._plan.link(ask.peer, ask.options), self._plan.subtree(ask.peer)
         answer = self.later()
 
@@ -183,12 +193,16 @@ class PeerManager(Actor):
                 return
             store = self._here(f"key_store/{ask.peer}")
             self._stores[ask.peer] = self._audience[store.name] = None
+            self._has_had_link[ask.peer] = self._relays[ask.peer] = None
             self.tell(store, self._located())
             if self._of(ask.peer).up:
                 self.tell(store, peers.PeerUp(peer=ask.peer))
             self.ask(self._here(subtree.name), StartChild(child=link), link_there, _TREE_S)
 
         def link_there(reply: Message) -> None:
+            if not isinstance(reply, Failed):
+                self._linked[ask.peer] = None
+                self._publish_links()
             answer(reply if isinstance(reply, Failed) else peers.Done())
 
         root = self._here(self._plan.root)
@@ -201,6 +215,9 @@ class PeerManager(Actor):
         answer = self.later()
 
         def gone(reply: Message) -> None:
+            if not isinstance(reply, Failed):
+                self._linked.pop(ask.peer, None)
+                self._publish_links()
             answer(reply if isinstance(reply, Failed) else peers.Done())
 
         name = f"quantum_link/{ask.peer}"
@@ -221,6 +238,8 @@ class PeerManager(Actor):
     def _pass_on(self, peer: str, news: peers.PeerUp | peers.PeerDown) -> None:
         up = isinstance(news, peers.PeerUp)
         self.log.info("peer_up" if up else "peer_down", peer=peer)
+        for name in self._plan.watchers:
+            self.tell(self._here(name), news)
         if peer in self._stores:
             if up:  # a store that is fresh, or was started after us, knows nobody yet
                 self.tell(self._here(f"key_store/{peer}"), self._located())
@@ -279,6 +298,22 @@ class PeerManager(Actor):
         located = self._located()
         for name in self._audience:
             self.tell(self._here(name), located)
+        for name in self._plan.watchers:
+            self.tell(self._here(name), self._directory)
+
+    def _publish_links(self) -> None:
+        for name in self._plan.watchers:
+            self.tell(self._here(name), self._links())
+
+    def _links(self) -> peers.Linked:
+        return peers.Linked(peers=tuple(sorted(self._linked)))
+
+    def _brief(self, watcher: str) -> None:
+        """Tell one that has just started all that it has missed."""
+        news: list[Message] = [self._directory, self._links()]
+        news += [peers.PeerUp(peer=peer) for peer, known in self._known.items() if known.up]
+        for body in news:
+            self.tell(self._here(watcher), body)
 
     def _located(self) -> peers.Located:
         kmss = self._directory.kmss

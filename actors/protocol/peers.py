@@ -60,6 +60,13 @@ class PeerDown(Message):
 
 
 @local
+class Linked(Message):
+    """With these peers this node has a quantum link, up or down; for who watches the network."""
+
+    peers: tuple[str, ...]
+
+
+@local
 class Located(Message):
     """Which KMS serves which SAE: pairs of SAE id and KMS name; for the front ends."""
 

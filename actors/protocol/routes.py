@@ -59,17 +59,21 @@ class LinkLevel(Message):
 
 @local
 class FindPaths(Message):
-    """`n` node-disjoint paths to `to`, none over `avoid`; `keep` are in use and preferred."""
+    """`n` node-disjoint paths to `to`, none over `avoid`; `keep` are in use and preferred.
+
+    `avoid` are nodes, `broken` links (pairs of nodes) that are not to be used.
+    """
 
     to: str
     n: int
     avoid: tuple[str, ...] = ()
+    broken: tuple[tuple[str, str], ...] = ()
     keep: tuple[tuple[str, ...], ...] = ()
 
 
 @local
 class Paths(Message):
-    """Node names from here to there, the best first."""
+    """Node names from here to there, the best first; fewer when there are no more."""
 
     paths: tuple[tuple[str, ...], ...]
 
