@@ -1,0 +1,151 @@
+"""Sessions that begin here, as they are asked for; origin drives them, crossing serves others."""
+
+from actors.base import Drop, Later, System, handles
+from actors.course import ESTABLISHED, Course
+from actors.crossing import TICK_S, SessionOptions, Tick
+from actors.origin import Origin
+from actors.protocol import peers, sessions
+from actors.protocol.common import Failed, Health, Healthy, Refused
+from actors.terms import STORE, Terms, terms_of
+
+
+class SessionManager(Origin):
+    """Keeps the sessions asked for here, durably, and makes those that SAEs here need."""
+
+    def __init__(self, system: System, name: str, options: SessionOptions) -> None:
+        super().__init__(system, name, options)
+        self._found: list[str] = []
+
+    def started(self) -> None:
+        """Load what is durable; all else is told anew, or comes with the next refresh."""
+        for row in self.system.load(STORE):
+            if row.kind == "terms":
+                terms = Terms.read(row.clear)
+                self.courses[terms.destination] = Course(terms)
+            elif row.kind == "peer":
+                self._found.append(row.id.decode())
+        self.watch()
+        self.tell(self.here("router"), peers.Subscribe())
+        self.remind(TICK_S, Tick())
+
+    def network_changed(self) -> None:
+        """Once it is known who is who: have the distant stores again, and the sessions."""
+        super().network_changed()
+        if self.briefed and self._found:
+            found, self._found = self._found, []
+            self.start_stores([it for it in found if it in self.public and it not in self.linked])
+        self.try_all()
+
+    # What is asked for here
+
+    @handles(sessions.AddSession)
+    def add(self, ask: sessions.AddSession) -> Later | sessions.SessionAdded:
+        """Keep a session from now on; the answer says whether it stands already, or who refuses."""
+        terms, me = terms_of(ask, self.system.node, self.public), self.system.node
+        if terms.destination in self.linked:
+            raise Refused("not_allowed", f"{me}: {terms.destination} shares a quantum link with us")
+        course = self.courses.get(terms.destination)
+        if course is None and len(self.courses) >= self.options.max_sessions:
+            raise Refused("not_allowed", f"{me}: {len(self.courses)} sessions are enough")
+        if self.no_store(terms.destination):
+            raise Refused("not_allowed", f"{me}: no room for another distant peer")
+        if course and course.terms == terms and course.state == ESTABLISHED:
+            return sessions.SessionAdded(session=course.seen())
+        answer = self.later()
+        self._keep(terms, answer)
+        return answer
+
+    def _keep(self, terms: Terms, answer: Later | None) -> None:
+        course = self.courses.get(terms.destination)
+        if course and course.terms != terms:
+            self.close_course(course)
+            course.terms, course.paths, course.failures = terms, (), 0
+            course.turn += 1
+        elif course is None:
+            course = self.courses[terms.destination] = Course(terms)
+        if answer:
+            course.answers.append(answer)
+        kept = course
+
+        def stored(no: str) -> None:
+            if no:
+                self.refused(kept, no, self.system.node, ())
+            else:
+                self.attempt(kept)
+
+        row = terms.row()
+        self.commit([row], lambda: self.have_store(terms.destination, stored))
+
+    @handles(sessions.RemoveSession)
+    def remove(self, ask: sessions.RemoveSession) -> Later | sessions.SessionRemoved:
+        """Fill no more; what both ends hold stays."""
+        course = self.courses.pop(ask.destination, None)
+        if course is None:
+            return sessions.SessionRemoved()
+        answer = self.later()
+        self.close_course(course)
+        course.turn += 1
+        for waiting in course.answers:
+            waiting(Failed(code="not_allowed", why=f"{self.system.node}: it was removed meanwhile"))
+        drop = Drop(STORE, "terms", ask.destination.encode())
+        self.commit([drop], lambda: answer(sessions.SessionRemoved()))
+        return answer
+
+    @handles(sessions.ListSessions)
+    def list_sessions(self, _: sessions.ListSessions) -> sessions.Sessions:
+        """Say how each is."""
+        seen = tuple(course.seen() for _, course in sorted(self.courses.items()))
+        crossing = {lane.session for lane in self.lanes.values() if lane.hop}
+        return sessions.Sessions(sessions=seen, crossing=len(crossing))
+
+    @handles(sessions.EnsureSession)
+    def ensure(self, ask: sessions.EnsureSession) -> Later | sessions.SessionEnsured:
+        """Have a store for a peer, and somebody who fills it; an SAE here wants keys."""
+        peer, me = ask.peer, self.system.node
+        if peer not in self.public:
+            raise Refused("no_such_peer", peer)
+        if peer == me or peer in self.linked:
+            return sessions.SessionEnsured()
+        stored, filled = peer in self.stores, peer in self.courses or self.fills(peer)
+        if stored and filled:
+            return sessions.SessionEnsured()
+        no = "" if filled else self._no_more(ask.sae)
+        if stored and no:
+            return sessions.SessionEnsured()
+        if no or self.no_store(peer):
+            raise Refused("not_allowed", f"{me}: {no or 'no room for another distant peer'}")
+        answer = self.later()
+
+        def there(code: str) -> None:
+            why = f"{me}: its key store does not start"
+            answer(Failed(code=code, why=why) if code else sessions.SessionEnsured())
+
+        if not filled:
+            n = self.options.paths
+            terms = Terms(destination=peer, n=n, weight=self.options.weight, sae=ask.sae)
+            self._keep(terms, None)
+        self.have_store(peer, there)
+        return answer
+
+    def _no_more(self, sae: str) -> str:
+        """Tell why no session is made on demand for this SAE, or nothing."""
+        if not self.options.on_demand:
+            return "sessions on demand are switched off"
+        mine = sum(course.terms.sae == sae for course in self.courses.values())
+        if mine >= self.options.max_sessions_per_sae:
+            return f"there are {mine} sessions on demand for this SAE"
+        full = len(self.courses) >= self.options.max_sessions
+        return f"{len(self.courses)} sessions are enough" if full else ""
+
+    @handles(Health)
+    def health(self, _: Health) -> Healthy:
+        """Ready whenever it answers; sessions that do not stand are facts."""
+        waiting = [it for it in self.courses.values() if it.state != ESTABLISHED]
+        facts = [
+            ("sessions", str(len(self.courses))),
+            ("established", str(len(self.courses) - len(waiting))),
+            ("lanes", str(len(self.lanes))),
+            ("distant_peers", str(len(self.stores))),
+            *((f"session/{it.terms.destination}", f"{it.state}: {it.why}") for it in waiting[:32]),
+        ]
+        return Healthy(ready=True, reasons=(), facts=tuple(facts))
