@@ -15,6 +15,7 @@ from protokms.sections import (
     Manage,
     Node,
     Process,
+    Relay,
     Store,
 )
 from protokms.tables import Report
@@ -37,6 +38,7 @@ def check(values: Mapping[str, Any], report: Report) -> None:
     if values.get("manage"):
         _check_manage(values["manage"], report)
     _check_store(values.get("store", Store()), values.get("etsi014"), report)
+    _check_relay(values.get("relay", Relay()), report)
     for link in links:
         check_link(link, report)
         if node and link.peer == node.name:
@@ -125,6 +127,17 @@ def _check_store(store: Store, etsi: Etsi014 | None, report: Report) -> None:
             "is less than one key of etsi014.max_key_size_bits",
             "make it larger, or the keys smaller",
         )
+
+
+def _check_relay(relay: Relay, report: Report) -> None:
+    if relay.expiry_s < 2 * relay.refresh_s:
+        report.add(
+            "relay.expiry_s",
+            "is less than two refreshes: one that gets lost would end the session",
+            "make it at least twice refresh_s",
+        )
+    if relay.max_sessions_per_sae > relay.max_sessions:
+        report.add("relay.max_sessions_per_sae", "is more than max_sessions", "make it smaller")
 
 
 def _check_placement(processes: list[Process], values: Mapping[str, Any], report: Report) -> None:

@@ -247,7 +247,7 @@ class Node:
     def _drain(self) -> None:
         """First the front end, so that open requests still find everything they need."""
         mine = self.system.names()
-        for kind in (FRONT, "quantum_link", "key_store"):
+        for kind in (FRONT, "virtual_link", "quantum_link", "key_store"):
             names = [name for name in mine if name.partition("/")[0] == kind]
             for answer in [self.ask(name, Drain(), _DRAIN_S) for name in names]:
                 answer.result()

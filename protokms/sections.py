@@ -155,6 +155,21 @@ class Store(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     allow_loopback_pairs: Switch = False
 
 
+class Relay(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[relay]`: keys with KMSs beyond the neighbours, over trusted nodes."""
+
+    on_demand: Switch = True
+    accept: Switch = True
+    paths: Annotated[int, _limit(1, 8, "paths")] = 1
+    weight: Annotated[int, _limit(1, 1_000, "no unit")] = 1
+    max_sessions: Annotated[int, _limit(0, 65_536, "sessions")] = 256
+    max_sessions_per_sae: Annotated[int, _limit(0, 65_536, "sessions")] = 32
+    max_distant_peers: Annotated[int, _limit(0, 65_536, "peers")] = 256
+    max_crossing: Annotated[int, _limit(0, 1_000_000, "shares of sessions")] = 4_096
+    refresh_s: Annotated[float, _limit(1, 600, "seconds")] = 5.0
+    expiry_s: Annotated[float, _limit(3, 1_800, "seconds")] = 15.0
+
+
 Outages = Annotated[
     list[tuple[Annotated[float, Meta(ge=0, le=1e9)], Annotated[float, Meta(gt=0, le=1e9)]]],
     Meta(max_length=1_000, description="write a list of [start, length] in seconds"),
@@ -209,6 +224,7 @@ class Tables(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     etsi014: Etsi014 | None = None
     manage: Manage | None = None
     store: Store = Store()
+    relay: Relay = Relay()
     links: list[Link] = field(name="link", default=[])
     processes: list[Process] = field(name="process", default=[])
 

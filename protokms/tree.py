@@ -3,31 +3,44 @@
 ```
 supervisor                give up = the process ends with 70
 ├─ key_store/<own name>   keys for two SAEs of this node
-├─ peer/<peer>            give up = the peer is quarantined, the node stays
-│  ├─ key_store/<peer>
-│  └─ quantum_link/<peer>
+├─ peer/<neighbour>       give up = the peer is quarantined, the node stays
+│  ├─ key_store/<neighbour>
+│  ├─ relay/<neighbour>   chunks of sessions, one hop
+│  └─ quantum_link/<neighbour>
 ├─ peer_manager
-└─ etsi014
+├─ router                 signed link-state, paths
+├─ sessions               begins, admits and ends sessions; starts what follows
+├─ multicast              one grant for SAEs at several KMSs
+├─ etsi014
+└─ peer/<distant KMS>     likewise, when there is or was a session with it
+   ├─ key_store/<distant KMS>
+   └─ virtual_link/<distant KMS>
 ```
 A `[[process]]` has a `supervisor/<process>` of its own with the actors placed there.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
+from actors.crossing import SessionOptions
 from actors.keeper import StoreOptions
 from actors.key_store import KeyStore
 from actors.modules import udp
 from actors.modules.adversity import Adversity
+from actors.multicast import Multicast
 from actors.own_store import OwnStore
 from actors.peer_manager import PeerManager, PeerPlan
 from actors.protocol import doors, peers
 from actors.protocol.common import Refused
 from actors.protocol.trees import Child
 from actors.quantum_link import QuantumLink
+from actors.relay import Relay
+from actors.router import Router, RouterOptions
+from actors.sessions import SessionManager
 from actors.supervisor import Supervisor
+from actors.virtual_link import VirtualLink
 from protokms.config import read_link
 from protokms.keyfiles import BadFile, read_key
 from protokms.sections import CORE, Link, NodeConfig
@@ -75,10 +88,18 @@ class Tree:
         return [name for one in self.config.processes if one.name != process for name in one.actors]
 
     def subtree(self, peer: str, link: Child | None = None) -> Child:
-        """Return the supervisor of all that concerns one peer."""
+        """Return the supervisor of all that concerns one neighbour."""
         store = Child(f"key_store/{peer}", KeyStore, (self._options(peer),))
-        children = (store, link) if link else (store,)
+        relay = Child(f"relay/{peer}", Relay, (peer,))
+        children = (store, relay, link) if link else (store, relay)
         return Child(f"peer/{peer}", Supervisor, (children, self.quarantine))
+
+    def distant(self, peer: str) -> Child:
+        """Return the supervisor of all that concerns a peer without a common quantum link."""
+        options = replace(self._options(peer), virtual=True)
+        store = Child(f"key_store/{peer}", KeyStore, (options,))
+        link = Child(f"virtual_link/{peer}", VirtualLink, (peer,))
+        return Child(f"peer/{peer}", Supervisor, ((store, link), self.quarantine))
 
     def link(self, peer: str, options: str) -> Child:
         """Return a quantum link from the JSON of a `[[link]]` table; `Refused` if it is wrong."""
@@ -112,11 +133,17 @@ class Tree:
             alive=alive,
             audience=(FRONT,) if config.etsi014 else (),
             stores=tuple(linked),
+            relays=tuple(linked),
+            watchers=("router", "sessions"),
         )
+        signing = Secret(read_key(config.node.signing_key))
         return (
             Child(f"key_store/{self.node}", OwnStore, (self._options(self.node),)),
             *(self.subtree(peer, self._here(link)) for peer, link in linked.items()),
             Child("peer_manager", PeerManager, (plan,)),
+            Child("router", Router, (RouterOptions(signing=signing),)),
+            Child("sessions", SessionManager, (self._sessions(signing),)),
+            Child("multicast", Multicast),
             *([self._front()] if config.etsi014 and self.placed(FRONT) == CORE else []),
         )
 
@@ -151,6 +178,24 @@ class Tree:
             allow_insecure_emulation=link.allow_insecure_emulation,
         )
         return Child(f"quantum_link/{link.peer}", QuantumLink, (link.peer, udp.factory(options)))
+
+    def _sessions(self, signing: Secret) -> SessionOptions:
+        relay = self.config.relay
+        return SessionOptions(
+            signing=signing,
+            subtree=self.distant,
+            root=ROOT,
+            on_demand=relay.on_demand,
+            accept=relay.accept,
+            paths=relay.paths,
+            weight=relay.weight,
+            max_sessions=relay.max_sessions,
+            max_sessions_per_sae=relay.max_sessions_per_sae,
+            max_distant=relay.max_distant_peers,
+            max_crossing=relay.max_crossing,
+            refresh_s=relay.refresh_s,
+            expiry_s=relay.expiry_s,
+        )
 
     def _options(self, peer: str) -> StoreOptions:
         store, etsi = self.config.store, self.config.etsi014

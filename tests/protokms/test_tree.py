@@ -11,6 +11,8 @@ from actors.protocol.trees import Child
 from protokms import config, directory, lab, topology
 from protokms.tree import Tree
 
+CORE_ONLY = ["peer_manager", "router", "sessions", "multicast"]
+
 
 def never(name: str, why: str) -> None:
     raise AssertionError(f"{name}: {why}")
@@ -50,8 +52,36 @@ def test_a_node_has_a_subtree_for_each_neighbour(tmp_path: Path) -> None:
 
     children = {child.name: child for child in made.args[0]}
     peers = ["peer/kms-1", "peer/kms-3"]
-    assert names(made) == ["key_store/kms-2", *peers, "peer_manager", "etsi014"]
-    assert names(children["peer/kms-3"]) == ["key_store/kms-3", "quantum_link/kms-3"]
+    assert names(made) == ["key_store/kms-2", *peers, *CORE_ONLY, "etsi014"]
+    of_one = ["key_store/kms-3", "relay/kms-3", "quantum_link/kms-3"]
+    assert names(children["peer/kms-3"]) == of_one
+
+
+def test_a_distant_peer_has_a_store_and_a_virtual_link(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path, topology.parse("chain:3"), "kms-1")
+
+    made = tree.distant("kms-3")
+
+    store, link = made.args[0]
+    assert (made.name, store.name, link.name) == (
+        "peer/kms-3",
+        "key_store/kms-3",
+        "virtual_link/kms-3",
+    )
+    assert store.args[0].virtual
+
+
+def test_sessions_follow_the_configuration(tmp_path: Path) -> None:
+    lab.init(tmp_path, topology.parse("chain:2"))
+    file = tmp_path / "kms-1" / "node.toml"
+    file.write_text(file.read_text() + "\n[relay]\non_demand = false\nmax_sessions_per_sae = 3\n")
+    tree = Tree(config.load(file), "1", quarantine=never, end=never)
+
+    (child,) = [child for child in root(tree).args[0] if child.name == "sessions"]
+
+    options = child.args[0]
+    assert (options.on_demand, options.max_sessions_per_sae) == (False, 3)
+    assert options.subtree("kms-2").name == "peer/kms-2"
 
 
 def test_a_node_without_a_link_to_a_peer_has_no_store_for_it(tmp_path: Path) -> None:
@@ -64,8 +94,8 @@ def test_placed_actors_are_in_their_process_and_nowhere_else(spread: Tree) -> No
     core, front, links = (root(spread, process) for process in ("core", "front", "links"))
 
     children = {child.name: child for child in core.args[0]}
-    assert names(core) == ["key_store/kms-1", "peer/kms-2", "peer_manager"]
-    assert names(children["peer/kms-2"]) == ["key_store/kms-2"]
+    assert names(core) == ["key_store/kms-1", "peer/kms-2", *CORE_ONLY]
+    assert names(children["peer/kms-2"]) == ["key_store/kms-2", "relay/kms-2"]
     assert (front.name, names(front)) == ("supervisor/front", ["etsi014"])
     assert (links.name, names(links)) == ("supervisor/links", ["quantum_link/kms-2"])
     assert sorted(spread.outside("core")) == ["etsi014", "quantum_link/kms-2"]
