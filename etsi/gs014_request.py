@@ -85,7 +85,8 @@ def wanted_by_body(values: dict[str, Any], options: Options) -> Wanted:
     _objects(values, "extension_optional")
     unknown = [name for row in _objects(values, "extension_mandatory") for name in row]
     if unknown:
-        details = ({"extension_mandatory_unsupported": quoted(name)} for name in unknown[:16])
+        names = (quoted(name)[1:-1] for name in unknown[:16])  # as they are, for programs
+        details = ({"extension_mandatory_unsupported": name} for name in names)
         raise Problem(400, "extension_mandatory", UNSUPPORTED, *details)
     number, size = values.get("number"), values.get("size")
     for name, value in (("number", number), ("size", size)):

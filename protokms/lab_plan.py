@@ -179,7 +179,8 @@ socket = "manage.sock"         # of `protokms session`, `route`, `peer`, `link`;
 
 [store]
 max_bits = 67108864            # most key bits kept with one peer
-mode = "confirmed"             # confirmed: answer once the peer holds the key; or local
+mode = "confirmed"             # confirmed: answer once the peer holds the key; or local: before
+                               # that; all nodes the same, or a key may be "not found" for a while
 ttl_s = 3600                   # seconds until a key that nobody fetched expires
 erase_s = 10                   # seconds until delivered key bits are gone from the disk
 redelivery_s = 30              # an answer that broke off may be fetched again so long; 0 gives

@@ -19,6 +19,7 @@ supervisor                give up = the process ends with 70
 A `[[process]]` has a `supervisor/<process>` of its own with the actors placed there.
 """
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
@@ -50,6 +51,9 @@ from transport.message import Secret
 ROOT = "supervisor"
 FRONT = "etsi014"
 _TEXTS = ("bind", "certificate", "key", "client_ca", "crl")
+_STORE_S, _STORE_SHARE = 3.0, 0.6
+"""Seconds that a key store takes for a request, and its share of the time the front end waits:
+keys that come when the front end has given up would lie unfetched until they expire."""
 GiveUp = Callable[[str, str], None]
 
 
@@ -199,8 +203,10 @@ class Tree:
 
     def _options(self, peer: str) -> StoreOptions:
         store, etsi = self.config.store, self.config.etsi014
+        front_s = etsi.request_timeout_s if etsi else math.inf
         return StoreOptions(
             peer=peer,
+            request_timeout_s=min(_STORE_S, _STORE_SHARE * front_s),
             max_bits=store.max_bits,
             mode=store.mode,
             ttl_s=store.ttl_s,

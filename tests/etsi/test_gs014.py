@@ -261,8 +261,8 @@ def test_an_unknown_mandatory_extension_is_refused_in_the_words_of_the_standard(
 
     assert refused(answer, 400) == UNSUPPORTED
     assert answer.json["details"][1:] == [
-        {"extension_mandatory_unsupported": "'abc_route'"},
-        {"extension_mandatory_unsupported": "'abc_age'"},
+        {"extension_mandatory_unsupported": "abc_route"},
+        {"extension_mandatory_unsupported": "abc_age"},
     ]
 
 

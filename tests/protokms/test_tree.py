@@ -139,3 +139,18 @@ def test_options_that_make_no_link_are_refused(plain: Tree, options: str) -> Non
         plain.link("kms-2", options)
 
     assert no.value.code == "malformed"
+
+
+@pytest.mark.parametrize(("front_s", "store_s"), [(5.0, 3.0), (1.0, 0.6), (60.0, 3.0)])
+def test_a_store_gives_up_before_the_front_end_does(
+    tmp_path: Path, front_s: float, store_s: float
+) -> None:
+    lab.init(tmp_path / "lab", topology.parse("chain:2"))
+    file = tmp_path / "lab/kms-1/node.toml"
+    limit = f"[etsi014]\nrequest_timeout_s = {front_s}\n"
+    file.write_text(file.read_text().replace("[etsi014]\n", limit))
+
+    tree = Tree(config.load(file), "1", quarantine=never, end=never)
+    options = tree._options("kms-2")
+
+    assert options.request_timeout_s == pytest.approx(store_s)

@@ -3,6 +3,7 @@
 import json
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -201,3 +202,21 @@ def test_the_actors_of_a_node_can_live_in_three_processes(home: Path, launch: La
 
     assert sent == got
     assert [node.wait(15) for node in nodes] == [0] * 6
+
+
+def test_systemd_is_told_when_the_node_is_ready_and_when_it_stops(
+    home: Path, launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = (ROOT / "deploy/protokms@.service").read_text()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(15.0)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+
+        node = launch("kms-1")
+        first = manager.recv(100)
+        node.terminate()
+        second = manager.recv(100)
+
+    assert (first, second, node.wait(15)) == (b"READY=1", b"STOPPING=1", 0)
+    assert "Type=notify\n" in unit
