@@ -40,8 +40,15 @@ def test_timers_ring_in_the_order_of_their_times(clock: Timers) -> None:
 def test_a_cancelled_timer_does_not_ring(clock: Timers) -> None:
     rung: queue.SimpleQueue[str] = queue.SimpleQueue()
 
+    until_it_is_cancelled = threading.Event()
+
+    def hold_the_stage() -> None:
+        until_it_is_cancelled.wait(PATIENCE_S)
+
+    clock.after(0.0, hold_the_stage)
     clock.after(0.001, lambda: rung.put("cancelled")).cancel()
     clock.after(0.002, lambda: rung.put("rung"))
+    until_it_is_cancelled.set()
 
     assert rung.get(timeout=PATIENCE_S) == "rung"
 
