@@ -9,11 +9,11 @@ from actors.base import Later, System, handles
 from actors.issuer import Issuer, Waiting
 from actors.journal import Shelf
 from actors.keeper import StoreOptions, check_request
+from actors.owner_limits import OwnerLimits
 from actors.protocol import grants, keys
 from actors.protocol.common import Failed, Health, Healthy, Refused
 from actors.protocol.grants import Grant
 from actors.shared_stream import REPEAT_S, REPEATS_MAX
-from actors.slaves_side import SlavesSide
 from actors.standing import Epoch
 from actors.stream import NEVER
 from actors.vault import Clock
@@ -24,7 +24,6 @@ ASKED_MAX = 1024
 VOLLEYS_MAX = 8
 VOLLEY_GAP_S = 0.005
 VOLLEY_GRANTS = 128
-ASK_LOAD_EVERY_S = 0.1
 _PASSED_ON = frozenset({"too_many_undelivered", "frozen"})
 """What a peer may say of a refusal to an SAE here; whatever else it says is not the SAE's fault."""
 
@@ -37,13 +36,12 @@ class Asked(NamedTuple):
     until: float
 
 
-class KeyStore(SlavesSide):
+class KeyStore(OwnerLimits):
     """One end of the stream: allocates for masters here; holding for slaves is its base."""
 
     def __init__(self, system: System, name: str, options: StoreOptions) -> None:
         super().__init__(system, name, options)
         self._asked: deque[Asked] = deque()
-        self._load_asked: dict[str, float] = {}
         self._volley, self._volley_at = 0, NEVER
 
     def load(self, shelf: Shelf) -> None:
@@ -68,7 +66,7 @@ class KeyStore(SlavesSide):
             raise Refused("not_allowed", "the master SAE is not at this KMS")
         if self.options.mode == "local":
             for slave in ask.slaves:
-                self._check_peer_load(ask.master, slave, needed)
+                self.check_peer_load(ask.master, slave, needed)
         self.want(needed)
         if needed > self.stream.stock:
             raise Refused("no_keys", "not enough key material")
@@ -159,10 +157,7 @@ class KeyStore(SlavesSide):
             waiting = self.issuer.acknowledged(id_)
             if waiting:
                 self._answer(waiting.answer, waiting.grant, waiting.octets)
-        for load in word.loads[:REPEATS_MAX]:
-            here = self.homes.get(load.master) == self.system.node
-            if here and self.homes.get(load.slave) == self.store:
-                self.issuer.loads.told(load.master, load.slave, load.octets)
+        self.heard_loads(word.loads)
         self.on_stock()
 
     @handles(grants.GrantsRefused)
@@ -176,6 +171,9 @@ class KeyStore(SlavesSide):
             if waiting and not waiting.failed:
                 code = refusal.code if refusal.code in _PASSED_ON else "not_ready"
                 waiting.answer(Failed(code=code, why=f"refused by {self.store}"))
+                if code == "too_many_undelivered":  # for the next status
+                    for slave in waiting.grant.slaves:
+                        self.ask_load(slave, [waiting.grant.master])
             elif unheard:
                 self.alarm("local_grant_refused")
             self.system.meter.add("protokms_grants_refused", peer=self.store)
@@ -217,24 +215,6 @@ class KeyStore(SlavesSide):
         elif word.id not in self.issuer.waiting:
             self.say(grants.GrantUnknown(head=self.standing.head(), id=word.id))
 
-    def _check_peer_load(self, master: str, slave: str, octets: int) -> None:
-        """A local grant is never refused by the peer for limits: check what it last said (R12)."""
-        loads, options = self.issuer.loads, self.options
-        pair = loads.of_pair(master, slave) + octets
-        sae = loads.of_slave(slave) + octets
-        most = options.max_undelivered_bits_pair, options.max_undelivered_bits_sae
-        if 8 * pair > most[0] or 8 * sae > most[1]:
-            self._ask_load(slave, loads.masters(slave))
-            raise Refused("too_many_undelivered", "fetch the keys that wait before asking for more")
-
-    def _ask_load(self, slave: str, masters: list[str]) -> None:
-        """The slaves may have fetched since: ask, so that the next request may pass."""
-        now = self.clock.now
-        if masters and now - self._load_asked.get(slave, NEVER) >= ASK_LOAD_EVERY_S:
-            self._load_asked[slave] = now
-            head, some = self.standing.head(now=True), tuple(masters[:REPEATS_MAX])
-            self.tell(self.peer, grants.LoadQuery(head=head, slave=slave, masters=some))
-
     # From time to time
 
     def repeat(self, now: Clock, *, everything: bool = False) -> None:
@@ -267,13 +247,6 @@ class KeyStore(SlavesSide):
         for answer in vain:
             answer(Failed(code="not_ready", why="the store begins a new epoch"))
         super().new_epoch(epoch)
-
-    @handles(keys.GetStatus)
-    def get_status(self, ask: keys.GetStatus) -> keys.Stock:
-        """What could be handed out now; nothing while the store does not serve (P9)."""
-        serving = self.standing.ready and self.peer_up and not self.draining
-        stored = self.stream.stock // ask.size if serving else 0
-        return keys.Stock(stored=stored, capacity=self.max_octets // ask.size)
 
     @handles(Health)
     def health(self, _: Health) -> Healthy:

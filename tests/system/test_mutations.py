@@ -18,6 +18,7 @@ from actors.batches import Batches
 from actors.journal import Journal
 from actors.keeper import Keeper
 from actors.key_store import KeyStore
+from actors.owner_limits import OwnerLimits
 from actors.protocol import keys
 from actors.shared_stream import SharedStream
 from actors.slaves_side import SlavesSide
@@ -911,6 +912,18 @@ TABLE = [
         "_allocate",
         broken.key_as_id,
         seeds(0, 5),
+    ),
+    Mutation(
+        "P9",
+        "a status knows no limits",
+        OwnerLimits,
+        "_peer_room",
+        broken.always(1 << 40),
+        partial(
+            given.test_p9_the_status_knows_of_the_limits_of_undelivered_keys,
+            "max_undelivered_bits_pair",
+            "confirmed",
+        ),
     ),
     Mutation(
         "P9",

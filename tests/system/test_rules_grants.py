@@ -470,6 +470,48 @@ def test_p9_the_status_is_what_can_be_handed_out() -> None:
     assert stored() == 0
 
 
+@pytest.mark.parametrize("mode", ["confirmed", "local"])
+@pytest.mark.parametrize("limit", ["max_undelivered_bits_pair", "max_undelivered_bits_sae"])
+def test_p9_the_status_knows_of_the_limits_of_undelivered_keys(mode: str, limit: str) -> None:
+    pair = ready(mode=mode, **{limit: 8 * 128})
+    made = pair.key(3).grant
+    pair.cluster.advance(1.0)
+
+    with_one_left = stored_twice(pair)
+    pair.key()
+    refused = code(pair.enc())
+    pair.cluster.advance(1.0)
+    full = stored_twice(pair)
+    pair.deliver(made, 0, 1, 2)
+    pair.cluster.advance(1.0)
+
+    assert refused == "too_many_undelivered"
+    assert (with_one_left, full, stored_twice(pair)) == (1, 0, 3)
+
+
+def test_p9_a_status_does_not_believe_for_long_what_lay_unfetched() -> None:
+    pair = ready(max_undelivered_bits_pair=8 * 64)
+    made = pair.key(2).grant
+    full = stored_twice(pair)
+    pair.deliver(made, 0, 1)
+    pair.cluster.advance(11.0)
+    ask = keys.GetStatus(master="alice", slave="bob", size=32)
+    later = pair.cluster.ask(pair.at("a"), ask)
+
+    assert full == 0
+    assert isinstance(later, keys.Stock)
+    assert later.stored > 0
+
+
+def stored_twice(pair: Pair) -> int:
+    ask = keys.GetStatus(master="alice", slave="bob", size=32)
+    pair.cluster.ask(pair.at("a"), ask)
+    pair.cluster.advance(0.1)
+    stock = pair.cluster.ask(pair.at("a"), ask)
+    assert isinstance(stock, keys.Stock)
+    return stock.stored
+
+
 # R10
 
 
