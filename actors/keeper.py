@@ -19,6 +19,11 @@ KEYS_MAX = 1024
 KEY_OCTETS_MAX = 1 << 16
 SLAVES_MAX = 17
 """The slave SAE of a request, and 16 additional ones."""
+TURNS_MAX = 64
+"""Turns after which what they have made is handed over, even if more messages wait."""
+RIDE_S = 0.05
+"""How long rows that nobody waits for may wait for a commit that somebody waits for."""
+RIDERS_MAX = 256
 EFFECTS_MAX = 10_000
 """Effects that may wait for a commit that does not return, as on a full disk."""
 
@@ -50,6 +55,11 @@ class Tick(Message):
     """Time to repeat, to expire, to wipe."""
 
 
+@local
+class RideEnds(Message):
+    """Time to make durable what nobody has waited for."""
+
+
 class Keeper(Actor):
     """Holds grants in a vault and hands them out; says nothing before it is durable."""
 
@@ -60,6 +70,8 @@ class Keeper(Actor):
         self.journal = Journal(self.store)
         self.draining = False
         self._effects: list[Callable[[], None]] = []
+        self._turns = 0
+        self._riding = False
         self.busy = False
         self._wiped = 0.0
         self._tick_s = min(TICK_S, options.erase_s / _TICKS)
@@ -95,8 +107,20 @@ class Keeper(Actor):
     # A turn: rows and effects are collected; effects leave after the commit of the rows
 
     def on_receive(self, message: "object") -> None:
-        """Take one turn, then hand over what it has made."""
+        """Take one turn; what it has made is handed over when no other message waits."""
         super().on_receive(message)  # type: ignore[arg-type]
+        self._turns += 1
+        if not self.waiting or self._turns >= TURNS_MAX:
+            self._turns = 0
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """Do what is done once for all messages that came together."""
+        self.submit()
+
+    def stopped(self) -> None:
+        """Make durable what is not; nobody will hear of it any more."""
+        self.effect(_nothing)
         self.submit()
 
     def effect(self, act: Callable[[], None]) -> None:
@@ -106,6 +130,9 @@ class Keeper(Actor):
     def submit(self) -> None:
         """Commit what is collected, unless a commit is under way: then its end does it."""
         while not self.busy and (len(self.journal) or self._effects):
+            if not self._effects and len(self.journal) < RIDERS_MAX:
+                self._let_ride()
+                return
             self.before_commit()
             changes, effects, self._effects = self.journal.take(), self._effects, []
             if changes:
@@ -113,6 +140,19 @@ class Keeper(Actor):
                 self.commit(changes, partial(self._committed, self.mark(), effects))
             else:
                 self._run(effects)  # which may collect more
+
+    def _let_ride(self) -> None:
+        """Rows that nobody waits for go with the next commit, or in a while."""
+        if not self._riding:
+            self._riding = True
+            self.remind(RIDE_S, RideEnds())
+
+    @handles(RideEnds)
+    def ride_ends(self, _: RideEnds) -> None:
+        """Commit what has found no other."""
+        if self.sender == self.address:
+            self._riding = False
+            self.effect(_nothing)
 
     def before_commit(self) -> None:
         """Add what rides along with every commit."""
@@ -161,6 +201,7 @@ class Keeper(Actor):
     def written(self, news: keys.Written) -> None:
         """The response is out."""
         self.vault.written(news.receipt, self.clock)
+        self.effect(_nothing)  # the sooner a delivery is durable, the better
 
     @handles(keys.Broken)
     def broken(self, news: keys.Broken) -> None:
@@ -218,3 +259,7 @@ def check_request(ask: keys.GetKey | keys.Give) -> None:
         raise Refused("malformed", "too many keys, too large, or none")
     if not 0 < len(set(ask.slaves)) == len(ask.slaves) <= SLAVES_MAX:
         raise Refused("malformed", "no slave SAE, too many, or one twice")
+
+
+def _nothing() -> None:
+    """Be an effect for whose sake rows are committed."""

@@ -74,8 +74,12 @@ class KeyStore(OwnerLimits):
             raise Refused("busy", "too many requests wait for the other KMS")
         answer = self.later()
         self._asked.append(Asked(ask, answer, self.clock.now + self.options.request_timeout_s))
-        self.on_stock()
         return answer
+
+    def hand_over(self) -> None:
+        """Serve all who asked meanwhile at one go."""
+        self.on_stock()
+        super().hand_over()
 
     def _check_standing(self) -> None:
         if not self.peer_up:

@@ -1,4 +1,4 @@
-"""The front end as it runs: an actor, its HTTP thread, TLS, sockets on loopback."""
+"""The front end as it runs: an actor, its HTTP server, TLS, sockets on loopback."""
 
 import http.client
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from actors.base import Actor, handles
 from actors.protocol import keys, peers
@@ -21,6 +22,7 @@ from tests.etsi.authority import DAY, NOW, Authority
 from tests.etsi.site import ID_0, LOCATED, answer
 from transport.envelope import Address
 from transport.message import Secret
+from transport.stage import Stage
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +86,8 @@ class Node:
         self.outcome: list[str] = []
         self.dead: list[str] = []
         self.meter = MemoryMeter()
-        self.system = ThreadSystem("kms-1", self.meter)
+        self.stage = Stage("kms-1", self.dead.append, uvloop.new_event_loop)
+        self.system = ThreadSystem("kms-1", self.meter, stage=self.stage)
         self.here = Address("etsi014", "kms-1")
         self.port = 0
         authority.issue("kme", dns=("localhost",))
@@ -155,6 +158,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
     made = Node(Authority(tmp_path))
     yield made
     assert made.system.shutdown()
+    made.stage.stop()
 
 
 def test_an_sae_gets_keys_over_tls_and_the_store_hears_that_they_were_written(node: Node) -> None:
