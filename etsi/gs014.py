@@ -1,7 +1,6 @@
 """ETSI GS QKD 014 V1.1.1: status, enc_keys and dec_keys for the SAEs whose KME this node is."""
 
 import asyncio
-from binascii import b2a_base64
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,15 +10,16 @@ import msgspec
 
 from actors.protocol import keys, peers
 from actors.protocol.common import Failed
-from etsi import gs014_request, openapi
+from etsi import gs014_request, openapi, provenance
 from etsi.bridge import Asking
 from etsi.call import Call, segment
+from etsi.container import container, container_of_grant
 from etsi.gs014_request import malformed
 from etsi.options import Options
 from etsi.reach import NOT_ALLOWED, SETTING_UP, Reach
 from etsi.reply import Problem, Reply, quoted
 from transport.envelope import Address
-from transport.message import Message, Secret
+from transport.message import Message
 
 NOT_FOUND = "one or more keys specified are not found on KME"
 
@@ -140,31 +140,53 @@ class Gs014:
             wanted = gs014_request.wanted_by_query(gs014_request.query(call.query), options)
         slaves = (slave, *self._additional(call, slave, wanted.additional))
         octets = wanted.size // 8
-        made = await self._fresh_keys(call, slaves, wanted.number, octets)
+        made = await self._fresh_keys(call, slaves, wanted)
         if made.size != octets or len(made.octets) != octets * wanted.number:
             raise RuntimeError("the key store answered with other keys than were asked for")
         call.keys = wanted.number
-        return Reply(200, container_of_grant(made))
+        told = self._provenance(made, slaves) if wanted.provenance else []
+        if wanted.insists and not told:
+            raise gs014_request.unmet()
+        return Reply(200, container_of_grant(made, told))
 
     async def _fresh_keys(
-        self, call: Call, slaves: tuple[str, ...], number: int, size: int
+        self, call: Call, slaves: tuple[str, ...], wanted: gs014_request.Wanted
     ) -> keys.Keys:
-        """Get keys of `size` octets for SAEs at one KMS, or at several."""
-        homes, master = self._known().kms, call.caller.sae
-        kms = homes[slaves[0]]
-        if len(slaves) > 1 and any(homes[slave] != kms for slave in slaves):
+        """Get keys for SAEs at one KMS, or at several."""
+        number, size, master = wanted.number, wanted.size // 8, call.caller.sae
+        kms = self._one_home(slaves)
+        if kms is None:
+            if wanted.insists:  # each slave's copy has come its own way
+                raise gs014_request.unmet()
             to, timeout = Address("multicast", self._node), self._options.request_timeout_s
             several = keys.GetMulticast(master=master, slaves=slaves, number=number, size=size)
             made = await self._bridge.ask(to, several, timeout, call.trace)
         else:
             until = asyncio.get_running_loop().time() + self._options.request_timeout_s
-            question = keys.GetKey(master=master, slaves=slaves, number=number, size=size)
+            question = keys.GetKey(
+                master=master,
+                slaves=slaves,
+                number=number,
+                size=size,
+                provenance=wanted.provenance,
+            )
             made = await self._ask(call, kms, question)
             if isinstance(made, Failed):
                 made = await self._reach.again(kms, question, made, until, call.trace)
         if not isinstance(made, keys.Keys):
             _refuse(made)
         return made
+
+    def _one_home(self, slaves: tuple[str, ...]) -> str | None:
+        """Return the KMS of these SAEs, None if they are at several."""
+        homes = self._known().kms
+        kms = homes[slaves[0]]
+        several = len(slaves) > 1 and any(homes[slave] != kms for slave in slaves)
+        return None if several else kms
+
+    def _provenance(self, made: keys.Keys, slaves: tuple[str, ...]) -> list[bytes]:
+        kms = self._one_home(slaves)
+        return provenance.extensions(made, self._known().here, kms) if kms else []
 
     async def _dec_keys(self, call: Call, master: str) -> Reply:
         if call.method == "POST" and (values := gs014_request.body(await call.body())):
@@ -228,27 +250,6 @@ class Gs014:
             if sae == call.caller.sae and not self._options.allow_loopback_pairs:
                 raise Problem(400, "loopback", "additional_slave_SAE_IDs names the master SAE")
         return [sae for sae in others if sae != slave]
-
-
-def container(ids: Sequence[str], secrets: Sequence[Secret]) -> bytes:
-    """Write a key container (014 6.3) of keys by their ids (UUIDs), in that order."""
-    rows = [
-        b'{"key_ID":"%b","key":"%b"}' % (text.encode(), b2a_base64(secret.reveal(), newline=False))
-        for text, secret in zip(ids, secrets, strict=True)
-    ]
-    return b'{"keys":[%b]}' % b",".join(rows)
-
-
-def container_of_grant(made: keys.Keys) -> bytes:
-    """Write a key container (014 6.3) of all keys of one grant."""
-    octets, size = made.octets.reveal(), made.size
-    first = keys.key_id(made.grant, 0)[:-8].encode()  # the index is the last 8 digits
-    rows = [
-        b'{"key_ID":"%b%08x","key":"%b"}'
-        % (first, index, b2a_base64(octets[at : at + size], newline=False))
-        for index, at in enumerate(range(0, len(octets), size))
-    ]
-    return b'{"keys":[%b]}' % b",".join(rows)
 
 
 def _allow(call: Call, methods: str) -> None:

@@ -6,17 +6,19 @@ with one name in silence, and whoever sends two may mean the other one.
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
 from actors.protocol import keys
 from actors.protocol.common import Refused
+from etsi import provenance
 from etsi.options import Options
 from etsi.reply import Problem, quoted
 
 SIZE_8 = "size shall be a multiple of 8"
 UNSUPPORTED = "not all extension_mandatory parameters are supported"
+UNMET = "not all extension_mandatory request options could be met"
 
 _DECIMAL = re.compile(r"[0-9]{1,10}", re.ASCII)
 _POST_ONLY = frozenset(
@@ -26,11 +28,16 @@ _POST_ONLY = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A request for new keys: how many, of how many bits, for which further SAEs."""
+    """A request for new keys: how many, of how many bits, for which further SAEs.
+
+    `provenance` is to be told if it is known, `insists` if it must be known.
+    """
 
     number: int
     size: int
     additional: tuple[str, ...] = ()
+    provenance: bool = False
+    insists: bool = False
 
 
 def malformed(text: str) -> Problem:
@@ -82,17 +89,28 @@ def wanted_by_body(values: dict[str, Any], options: Options) -> Wanted:
     if len(additional) > options.max_sae_id_count:
         most = options.max_sae_id_count
         raise malformed(f"additional_slave_SAE_IDs holds more than {most} SAE IDs")
-    _objects(values, "extension_optional")
-    unknown = [name for row in _objects(values, "extension_mandatory") for name in row]
+    optional = _objects(values, "extension_optional")
+    mandatory = _objects(values, "extension_mandatory")
+    unknown = [name for row in mandatory for name in row if name != provenance.NAME]
     if unknown:
         names = (quoted(name)[1:-1] for name in unknown[:16])  # as they are, for programs
         details = ({"extension_mandatory_unsupported": name} for name in names)
         raise Problem(400, "extension_mandatory", UNSUPPORTED, *details)
+    if any(type(value) is not bool for row in mandatory for value in row.values()):
+        raise unmet()
     number, size = values.get("number"), values.get("size")
     for name, value in (("number", number), ("size", size)):
         if name in values and type(value) is not int:
             raise malformed(f"{name} is not an integer")
-    return _wanted(number, size, tuple(dict.fromkeys(additional)), options)
+    insists = any(True in row.values() for row in mandatory)
+    made = _wanted(number, size, tuple(dict.fromkeys(additional)), options)
+    told = insists or any(row.get(provenance.NAME) is True for row in optional)
+    return replace(made, provenance=told, insists=insists)
+
+
+def unmet() -> Problem:
+    """Return the problem of a mandatory extension that is known and cannot be met (014 6.2)."""
+    return Problem(400, "extension_mandatory", UNMET)
 
 
 def ids_by_query(values: dict[str, str]) -> list[str]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from etsi import provenance
 from etsi.options import Options
 
 Json = dict[str, Any]
@@ -118,7 +119,9 @@ def _schemas(options: Options) -> Json:
         "minItems": 1,
         "maxItems": options.max_keys_per_request,
     }
-    key = _object({"key_ID": _UUID, "key": {"type": "string", "contentEncoding": "base64"}}, 2)
+    octets = {"type": "string", "contentEncoding": "base64"}
+    extension = _object({provenance.NAME: _ref("Provenance")}, 0)
+    key = _object({"key_ID": _UUID, "key": octets, "key_extension": extension}, 2)
     return {
         "Status": _status(),
         "KeyRequest": _object(
@@ -132,9 +135,22 @@ def _schemas(options: Options) -> Json:
             0,
         ),
         "KeyIDs": _object({"key_IDs": ids, "key_IDs_extension": {}}, 1),
+        "Provenance": _provenance(),
         "KeyContainer": _object({"keys": {"type": "array", "items": key}}, 1),
         "Error": _object({"message": {"type": "string"}, "details": _EXTENSIONS}, 1),
     }
+
+
+def _provenance() -> Json:
+    nodes = {"type": "array", "items": {"type": "string"}}
+    properties = {
+        "hops": _INT,
+        "paths": {"type": "array", "items": nodes, "description": "From the master's KME on"},
+        "trusted_nodes": nodes,
+        "age_s": {"type": ["number", "null"], "description": "Of the oldest bit, in seconds"},
+    }
+    text = f'Ask with {{"{provenance.NAME}": true}} among the extensions of a key request'
+    return {**_object(properties, len(properties)), "description": text}
 
 
 def _status() -> Json:
