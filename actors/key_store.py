@@ -68,11 +68,13 @@ class KeyStore(OwnerLimits):
             for slave in ask.slaves:
                 self.check_peer_load(ask.master, slave, needed)
         self.want(needed)
-        if needed > self.stream.stock:
+        if needed > self.shares.for_local(self.stream.stock):
+            self.shares.wish = max(self.shares.wish, min(needed, self.max_octets // 4))
             raise Refused("no_keys", "not enough key material")
         if len(self._asked) >= ASKED_MAX or self.issuer.unacked >= UNACKED_MAX:
             raise Refused("busy", "too many requests wait for the other KMS")
         answer = self.later()
+        self.shares.promise(needed, self.stream.stock)
         self._asked.append(Asked(ask, answer, self.clock.now + self.options.request_timeout_s))
         return answer
 
@@ -90,7 +92,12 @@ class KeyStore(OwnerLimits):
             raise Refused("not_ready", f"not in step with {self.store} yet")
 
     def on_stock(self) -> None:
-        """Serve who waits, as far as bits and the volleys in flight allow."""
+        """Serve who waits: SAEs here first, which have promises; then the relay."""
+        self._serve()
+        super().on_stock()
+
+    def _serve(self) -> None:
+        """As far as bits and the volleys in flight allow."""
         if not (self._asked and self.standing.ready and self.peer_up):
             return
         local = self.options.mode == "local"
@@ -126,6 +133,7 @@ class KeyStore(OwnerLimits):
     def _allocate(self, asked: Asked, now: Clock) -> Grant:
         ask, options = asked.ask, self.options
         pieces, octets = self.stream.take(ask.number * ask.size, now.now)
+        self.shares.kept(len(octets))
         id_ = self.system.random(keys.ID_OCTETS)
         ends = (ask.size, ask.number, ask.master, ask.slaves, options.mode, options.ttl_s)
         grant = Grant(id_, pieces, *ends)
@@ -236,7 +244,9 @@ class KeyStore(OwnerLimits):
         """Give up what has waited too long."""
         while self._asked and self._asked[0].until <= now.now:
             failed = Failed(code="timeout", why="no usable key material in time")
-            self._asked.popleft().answer(failed)
+            late = self._asked.popleft()
+            self.shares.kept(late.ask.number * late.ask.size)
+            late.answer(failed)
         for id_, waiting in list(self.issuer.waiting.items()):
             if waiting.until <= now.now:
                 self._give_up(id_, waiting)
@@ -248,6 +258,7 @@ class KeyStore(OwnerLimits):
         vain = [waiting.answer for waiting in self.issuer.epoch_closed() if not waiting.failed]
         vain += [asked.answer for asked in self._asked]
         self._asked.clear()
+        self.shares.promised = 0
         for answer in vain:
             answer(Failed(code="not_ready", why="the store begins a new epoch"))
         super().new_epoch(epoch)

@@ -62,7 +62,7 @@ class OwnerLimits(SlavesSide):
         """
         stored = 0
         if self.standing.ready and self.peer_up and not self.draining:
-            stored = self.stream.stock
+            stored = self.shares.for_local(self.stream.stock)
             recent = self.clock.now - self._load_heard.get(ask.slave, NEVER) < BELIEVED_S
             if recent or self.options.mode == "local":
                 stored = min(stored, self._peer_room(ask.master, ask.slave))

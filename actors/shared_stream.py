@@ -220,6 +220,7 @@ class SharedStream(InStep):
         credit = self._room_to_tell()
         self.say(blocks.BlocksSettled(head=self.standing.head(), batch=batch, credit=credit))
         self.lease_ahead()
+        self.on_stock()
 
     @handles(blocks.BlocksSettled)
     def on_settled(self, word: blocks.BlocksSettled) -> None:
@@ -229,6 +230,7 @@ class SharedStream(InStep):
             self.batches.settle(word.batch)
             self._tell_credit()
             self.lease_ahead()
+            self.on_stock()
 
     # Leases and transfers (R5, R6)
 
@@ -263,7 +265,7 @@ class SharedStream(InStep):
 
     def lease_more(self, needed: int) -> None:
         """Somebody waits for a lease: have more ahead from now on, for a while."""
-        self._ahead = min(self.lease_octets, max(needed, 2 * self._ahead))
+        self._ahead = min(max(needed, self.lease_octets), max(needed, 2 * self._ahead))
         self.lease_ahead()
 
     def on_stock(self) -> None:
@@ -303,6 +305,7 @@ class SharedStream(InStep):
             head = self.standing.head()
             self.say(blocks.TransferTaken(head=head, segment=word.segment, n=word.n))
             self.lease_ahead()
+            self.on_stock()
 
     @handles(blocks.TransferTaken)
     def on_taken(self, word: blocks.TransferTaken) -> None:

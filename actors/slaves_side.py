@@ -4,19 +4,20 @@ from typing import NamedTuple
 
 from actors.base import Later, System, handles
 from actors.keeper import KEY_OCTETS_MAX, KEYS_MAX, SLAVES_MAX, StoreOptions
+from actors.mirror import PIECES_MAX
+from actors.pads import Pads
 from actors.protocol import grants, keys
 from actors.protocol.blocks import SegmentId
 from actors.protocol.common import Failed, Refused
 from actors.protocol.grants import Grant, Piece, Refusal
 from actors.protocol.peers import Located
-from actors.shared_stream import REPEATS_MAX, SharedStream
+from actors.shared_stream import REPEATS_MAX
 from actors.vault import Clock
 from transport.message import Message, Secret, local
 
 QUERIES_MAX = 64
 QUERY_S = 1.0
 GRANTS_MAX = 256
-PIECES_MAX = 512
 TTL_MAX_S = 1e9
 HELD_MIN = 1 << 16
 HELD_BITS = 128
@@ -40,7 +41,7 @@ class Query(NamedTuple):
     until: float
 
 
-class SlavesSide(SharedStream):
+class SlavesSide(Pads):
     """Holds grants of the peer for SAEs here, idempotently, and asks about ids unknown here."""
 
     def __init__(self, system: System, name: str, options: StoreOptions) -> None:
@@ -102,10 +103,10 @@ class SlavesSide(SharedStream):
         if self.vault.knows(grant.id):
             return "void" if self.vault.voided(grant.id) else "held"
         code = self._refused.get(grant.id) or self._check(grant)
-        code = code or self._check_pieces(grant.pieces) or self._check_room(grant)
+        code = code or self.check_pieces(grant.pieces) or self._check_room(grant)
         if code:
             return code
-        octets = b"".join(self._cut(piece) for piece in grant.pieces)
+        octets = self.cut(grant.pieces)
         self.stream.mark(grant.pieces)
         self.vault.hold(grant, octets, now)
         self.standing.count()
@@ -137,27 +138,6 @@ class SlavesSide(SharedStream):
             return "wait" if full else ""
         full = full or any(octets > self.room(grant.master, slave) for slave in grant.slaves)
         return "too_many_undelivered" if full else ""
-
-    def _check_pieces(self, pieces: tuple[Piece, ...]) -> str:
-        """Mirror: these octets are the peer's to allocate, and were never used (R7)."""
-        for number, piece in enumerate(pieces):
-            name = SegmentId(piece.holder, piece.batch)
-            segment = self.stream.segments.get(name)
-            if segment is None:
-                mine = piece.holder == self.stream.end
-                return "wait" if mine and piece.batch in self.batches.held else "no_such_segment"
-            start, end = piece.offset, piece.offset + piece.length
-            if end > len(segment.octets) or any(_meet(piece, it) for it in pieces[:number]):
-                return "malformed"
-            if segment.mine or not segment.leased or segment.overlaps(start, end):
-                self.alarm("overlap")
-                self.standing.freeze()
-                return "overlap"
-        return ""
-
-    def _cut(self, piece: Piece) -> bytes:
-        segment = self.stream.segments[SegmentId(piece.holder, piece.batch)]
-        return bytes(segment.octets[piece.offset : piece.offset + piece.length])
 
     @handles(grants.GrantsVoid)
     def on_void(self, word: grants.GrantsVoid) -> None:
@@ -248,13 +228,6 @@ class SlavesSide(SharedStream):
         """Give up on owners that do not answer."""
         self._retry_due(now.now)
         super().on_tick(now)
-
-
-def _meet(one: Piece, other: Piece) -> bool:
-    """Whether two pieces share octets."""
-    same = (one.holder, one.batch) == (other.holder, other.batch)
-    apart = one.offset + one.length <= other.offset or other.offset + other.length <= one.offset
-    return same and not apart
 
 
 def _well_formed(grant: Grant) -> bool:
