@@ -37,6 +37,8 @@ class Course:
     serial: int = 0
     failures: int = 0
     looked: float = 0.0
+    curious: bool = False
+    """Whether the network has changed since it was last looked for better paths."""
     missed: dict[int, int] = field(default_factory=dict)
     answers: list[Later] = field(default_factory=list)
     carried: dict[str, tuple[int, float]] = field(default_factory=dict)

@@ -169,7 +169,10 @@ class Crossing(Watching):
         if lane is None and key not in self._ended:
             ends = self.system.now() + self.options.expiry_s
             what = ask.session, ask.share, ask.shares, ask.path, ask.hop, ask.weight
-            self.open(Lane(*what, ask.serial, ends))
+            lane = Lane(*what, ask.serial, ends)
+            self.open(lane)
+            if not lane.after:
+                self.far_end_opened(ask.session.origin)
 
     def open(self, lane: Lane) -> None:
         """Let the two actors here know of a lane."""
@@ -211,6 +214,9 @@ class Crossing(Watching):
 
     def on_lost(self, lane: Lane, code: str, node: str) -> None:
         """A lane that begins here cannot go on."""
+
+    def far_end_opened(self, origin: str) -> None:
+        """A share of a session ends here."""
 
     def far_end_closed(self, origin: str) -> None:
         """A session that ended here is over."""

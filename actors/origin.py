@@ -69,21 +69,33 @@ class Origin(Crossing):
         course.turn += 1
         if course.terms.fixed:
             self._establish(course, course.terms.paths)
-            return
-        now = self.system.now()
-        ask = routes.FindPaths(
-            to=to,
-            n=course.terms.n,
-            avoid=course.shunned(now),
-            broken=course.broken(now),
-        )
-        self.ask(self.here("router"), ask, partial(self._found_paths, course, course.turn), PATHS_S)
+        else:
+            self._find(course, careful=True)
 
-    def _found_paths(self, course: Course, turn: int, reply: Message) -> None:
+    def _find(self, course: Course, *, careful: bool) -> None:
+        then = partial(self._found_paths, course, course.turn, careful)
+        self.ask(self.here("router"), self._paths_for(course, careful=careful), then, PATHS_S)
+
+    def _paths_for(
+        self, course: Course, *, careful: bool, keep: tuple[Path, ...] = ()
+    ) -> routes.FindPaths:
+        """Ask for paths; careful: none over what has failed just now."""
+        now, terms = self.system.now(), course.terms
+        shunned, broken = (course.shunned(now), course.broken(now)) if careful else ((), ())
+        return routes.FindPaths(
+            to=terms.destination, n=terms.n, avoid=shunned, broken=broken, keep=keep
+        )
+
+    def _found_paths(self, course: Course, turn: int, careful: bool, reply: Message) -> None:
         if turn != course.turn:
             return
         paths = reply.paths if isinstance(reply, routes.Paths) else ()
-        n = course.terms.n
+        n, now = course.terms.n, self.system.now()
+        if len(paths) < n and careful and (course.broken(now) or course.shunned(now)):
+            self._find(
+                course, careful=False
+            )  # what has failed may be whole again: it is all we have
+            return
         if len(paths) < n:
             code = "not_enough_disjoint_paths" if paths else "no_route"
             self.refused(course, code, self.system.node, ())
@@ -103,7 +115,7 @@ class Origin(Crossing):
         for share, path in enumerate(paths):
             after = path[1]
             if not self.usable(after):
-                self._heard(course, session, attempt, share, _no("no_route", self.system.node))
+                self._heard(course, session, attempt, share, Failed(code="no_route", why=after))
                 continue
             then = partial(self._heard, course, session, attempt, share)
             ask = self._signed(course, share)
@@ -205,6 +217,9 @@ class Origin(Crossing):
             for course in self.courses.values():
                 if course.established:
                     self._refresh(course)
+        for course in self.courses.values():
+            if course.established:
+                self._look_for_better(course)
         standing = sum(course.state == ESTABLISHED for course in self.courses.values())
         self.system.meter.set("protokms_sessions", len(self.courses))
         self.system.meter.set("protokms_sessions_established", standing)
@@ -276,33 +291,31 @@ class Origin(Crossing):
     @handles(routes.RoutesChanged)
     def routes_changed(self, _: routes.RoutesChanged) -> None:
         """Try what does not stand, and look whether there are clearly better paths for the rest."""
-        now = self.system.now()
         for course in self.courses.values():
             if not course.session and course.state in _MAY_CHANGE:
                 self.attempt(course)
-            elif course.established and not course.terms.fixed and now - course.looked >= BETTER_S:
-                course.looked = now
-                self._look_for_better(course)
+            course.curious = not course.terms.fixed
 
     def _look_for_better(self, course: Course) -> None:
+        """Look once after news of the network, and not all the time."""
         session, now = course.session, self.system.now()
+        if not course.curious or now - course.looked < BETTER_S:
+            return
+        course.looked, course.curious = now, False
 
         def found(reply: Message) -> None:
             if course.session != session or not course.established:
                 return
             paths = reply.paths if isinstance(reply, routes.Paths) else ()
-            if len(paths) == course.terms.n and set(paths) != set(course.paths):
+            if len(paths) < course.terms.n or set(paths) == set(course.paths):
+                return
+            course.carry(self.system.now())
+            if len(paths) == 1 or course.arrange(paths, self.system.now()):
                 self.system.meter.add("protokms_session_reroutes", reason="better")
                 self.close_course(course)
                 self.attempt(course)
 
-        ask = routes.FindPaths(
-            to=course.terms.destination,
-            n=course.terms.n,
-            avoid=course.shunned(now),
-            broken=course.broken(now),
-            keep=course.paths,
-        )
+        ask = self._paths_for(course, careful=True, keep=course.paths)
         self.ask(self.here("router"), ask, found, PATHS_S)
 
     def peer_came(self, peer: str) -> None:
@@ -316,6 +329,13 @@ class Origin(Crossing):
         if came:
             self.try_all()
 
+    def far_end_opened(self, origin: str) -> None:
+        """Both ends fill because SAEs at both have asked: the one with the lower name will do."""
+        course = self.courses.get(origin)
+        if course and course.terms.sae and course.session and origin < self.system.node:
+            self.close_course(course)
+            self.attempt(course)
+
     def far_end_closed(self, origin: str) -> None:
         """What the other end has filled is ours to fill now, if somebody here wants keys."""
         course = self.courses.get(origin)
@@ -323,14 +343,8 @@ class Origin(Crossing):
             self.attempt(course)
 
 
-def _no(code: str, node: str) -> KeyTransportSessionReply:
-    return KeyTransportSessionReply(established=False, code=code, node=node)
-
-
 def _refusal(path: Path, me: str, reply: Message) -> tuple[str, str]:
     """Return code and culprit of what is no agreement."""
     if not isinstance(reply, KeyTransportSessionReply):
         return "no_route", me
-    if reply.node == me:
-        return reply.code, me
     return blame(path, 0, reply.code, reply.node)

@@ -57,7 +57,7 @@ class Router(Watching):
         super().__init__(system, name)
         self._options = options
         self._signer = Signer(options.signing)
-        self._picture = Picture(frozenset())
+        self.picture = Picture(frozenset())
         self._seq = 0
         self._told: tuple[LinkLoad, ...] | None = None
         self._flooded = -options.refresh_s
@@ -81,8 +81,8 @@ class Router(Watching):
 
     def network_changed(self) -> None:
         """Hear the KMSs of the directory by their keys, and compare with new neighbours."""
-        if self.public.keys() != self._picture.names:
-            self._picture.admit(self.public)
+        if self.public.keys() != self.picture.names:
+            self.picture.admit(self.public)
         self._allowed.clear()
         for peer in self.linked:
             if peer in self.up and peer not in self._compared_with:
@@ -179,7 +179,7 @@ class Router(Watching):
         """Tell a neighbour what it lacks."""
         peer = self.sender.node
         if self._hears(peer, 1, 1):
-            self._say(peer, self._picture.lacking(word.known))
+            self._say(peer, self.picture.lacking(word.known))
 
     def _hears(self, peer: str, n: int, which: int) -> bool:
         if peer not in self.linked:
@@ -197,12 +197,12 @@ class Router(Watching):
         return False
 
     def _is_news(self, peer: str, state: LinkState) -> bool:
-        verdict, now = self._picture.weigh(state), self.system.now()
+        verdict, now = self.picture.weigh(state), self.system.now()
         if verdict is Verdict.STRANGER or len(state.links) >= len(self.public):
             self._refuse(peer, "stranger")
         elif verdict is Verdict.STALE:
             self._refuse(peer, "stale")
-        elif verdict is Verdict.NEWS and self._picture.hurries(state.origin, now):
+        elif verdict is Verdict.NEWS and self.picture.hurries(state.origin, now):
             self._refuse(peer, "hurry")
         else:
             return verdict is Verdict.NEWS
@@ -213,7 +213,7 @@ class Router(Watching):
         if good is None:
             self._refuse(peer, "signature")
             return False
-        if self._picture.take(good, self.system.now()) is not Verdict.NEWS:
+        if self.picture.take(good, self.system.now()) is not Verdict.NEWS:
             return False
         self._pass_on(state.origin, peer)
         return True
@@ -254,7 +254,7 @@ class Router(Watching):
         for peer in self.linked:
             if peer in self.up:
                 origins = [it for it, source in pending.items() if peer not in (source, it)]
-                found = [self._picture.of(origin) for origin in origins]
+                found = [self.picture.of(origin) for origin in origins]
                 self._say(peer, [state for state in found if state])
         self.remind(GROUP_S, PassOn())
 
@@ -266,7 +266,7 @@ class Router(Watching):
 
     def _compare(self, peer: str) -> None:
         self._compared_with[peer] = None
-        self.tell(Address("router", peer), routes.KnownStates(known=self._picture.known()))
+        self.tell(Address("router", peer), routes.KnownStates(known=self.picture.known()))
 
     # From time to time
 
@@ -277,7 +277,7 @@ class Router(Watching):
             return
         self.remind(TICK_S, Tick())
         now = self.system.now()
-        self._picture.age(now)
+        self.picture.age(now)
         if self.public and now - self._flooded >= self._options.refresh_s:
             self._flood()
         up = [peer for peer in self.linked if peer in self.up]
@@ -285,13 +285,13 @@ class Router(Watching):
             self._compared, self._turn = now, self._turn + 1
             self._compare(up[self._turn % len(up)])
         self._note_change()
-        self.system.meter.set("protokms_states_known", len(self._picture))
+        self.system.meter.set("protokms_states_known", len(self.picture))
 
     def _note_change(self) -> None:
         """Let sessions look for better paths, once a second at most."""
         now = self.system.now()
-        if self._seen != self._picture.version and now - self._changed_at >= TICK_S:
-            self._seen, self._changed_at = self._picture.version, now
+        if self._seen != self.picture.version and now - self._changed_at >= TICK_S:
+            self._seen, self._changed_at = self.picture.version, now
             self.tell(self.here("sessions"), routes.RoutesChanged())
 
     # Who asks for paths
@@ -301,10 +301,10 @@ class Router(Watching):
         """Find paths from here; of our own links only those that are up this very moment."""
         here = self.system.node
         alive = {it.peer for it in self._links()}
-        told = self._picture.of(here)
+        told = self.picture.of(here)
         gone = [(here, it.peer) for it in (told.links if told else ()) if it.peer not in alive]
         avoid = Avoid(ask.avoid, [*ask.broken, *gone])
-        return routes.Paths(paths=self._picture.find(here, ask.to, ask.n, avoid, ask.keep))
+        return routes.Paths(paths=self.picture.find(here, ask.to, ask.n, avoid, ask.keep))
 
     @handles(routes.FindRoute)
     def find_route(self, ask: routes.FindRoute) -> routes.Route:
@@ -312,11 +312,11 @@ class Router(Watching):
         for name in (ask.start, ask.end):
             if name not in self.public:
                 raise Refused("no_such_peer", name)
-        found = self._picture.best(ask.start, ask.end)
+        found = self.picture.best(ask.start, ask.end)
         if found is None:
             raise Refused("no_route", f"{ask.start} to {ask.end}")
         path, cost = found
-        hops = [self._picture.load(*hop) for hop in itertools.pairwise(path)]
+        hops = [self.picture.load(*hop) for hop in itertools.pairwise(path)]
         return routes.Route(path=path, cost=cost, links=tuple(load for load in hops if load))
 
     @handles(Health)
@@ -324,7 +324,7 @@ class Router(Watching):
         """Ready whenever it answers."""
         up = [peer for peer in self.linked if peer in self.up]
         facts = {
-            "states_known": str(len(self._picture)),
+            "states_known": str(len(self.picture)),
             "seq": str(self._seq),
             "links": str(len(self._links())),
             "neighbours_up": str(len(up)),

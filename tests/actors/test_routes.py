@@ -1,0 +1,252 @@
+"""The picture of the network: what is believed, what links cost, when paths in use are left."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.paths import Path
+from actors.protocol.routes import Known, LinkLoad, LinkState
+from actors.routes import AGE_S, Avoid, Claim, Picture, Verdict, claim, differs, link_cost, step
+from actors.signing import Signer, state_text
+from transport.message import Secret
+
+FULL = 30
+NAMES = "abcdefgh"
+
+
+def claim_of(origin: str, seq: int, **links: int) -> Claim:
+    loads = {peer: LinkLoad(peer, stock, FULL) for peer, stock in sorted(links.items())}
+    return Claim(LinkState(origin, seq, tuple(loads.values()), b""), loads)
+
+
+def picture_of(links: str, stocks: dict[str, int] | None = None) -> Picture:
+    """Make the picture of `"ab bc"`: each pair a link; `stocks` of pairs that are not full."""
+    pairs = links.split()
+    picture = Picture(frozenset(NAMES))
+    for node in NAMES:
+        loads = {}
+        for pair in pairs:
+            if node in pair:
+                loads[pair.replace(node, "")] = (stocks or {}).get(pair, FULL)
+        picture.take(claim_of(node, 1, **loads), 0.0)
+    return picture
+
+
+links_of = st.lists(
+    st.sampled_from(["".join(pair) for pair in itertools.combinations(NAMES, 2)]), unique=True
+)
+steps = st.integers(0, 40)
+
+
+@given(st.integers(0, 1 << 70))
+def test_a_step_is_a_power_of_two(amount: int) -> None:
+    assert step(amount) == min(63, amount.bit_length())
+
+
+@given(steps, steps, steps, steps)
+def test_a_link_costs_the_same_in_both_directions_and_never_less_than_a_hop(
+    a: int, b: int, c: int, d: int
+) -> None:
+    one, other = LinkLoad("x", a, b), LinkLoad("y", c, d)
+
+    assert link_cost(one, other) == link_cost(other, one) >= 1.0
+
+
+@given(steps, steps, steps, steps)
+def test_nobody_makes_a_link_cheaper_by_a_rate_of_its_own(a: int, b: int, c: int, d: int) -> None:
+    honest = link_cost(LinkLoad("x", a, b), LinkLoad("y", c, b))
+
+    assert link_cost(LinkLoad("x", a, b + d), LinkLoad("y", c, b)) == honest
+
+
+def test_few_hops_are_preferred_and_links_short_of_bits_avoided() -> None:
+    assert picture_of("ab bc cd ad").find("a", "d", 1) == (("a", "d"),)
+    assert picture_of("ab bc cd ad", {"ad": 5}).find("a", "d", 1) == (("a", "b", "c", "d"),)
+
+
+def test_a_link_counts_only_if_both_ends_claim_it() -> None:
+    picture = picture_of("ab bc")
+    picture.take(claim_of("c", 2), 0.0)
+
+    assert picture.find("a", "c", 1) == ()
+    assert picture.cost(("a", "b", "c")) is None
+
+
+@given(links_of, st.sets(st.sampled_from(NAMES)), st.integers(1, 3))
+def test_what_is_to_be_avoided_is_avoided(links: list[str], out: set[str], n: int) -> None:
+    picture = picture_of(" ".join(links))
+    cut = [(pair[0], pair[1]) for pair in links[:2]]
+
+    paths = picture.find("a", "h", n, Avoid(out, cut))
+
+    for path in paths:
+        assert not set(path[1:-1]) & out
+        assert all(hop not in cut and hop[::-1] not in cut for hop in itertools.pairwise(path))
+
+
+@given(links_of, st.integers(1, 3))
+def test_avoiding_nothing_finds_what_avoiding_the_impossible_finds(
+    links: list[str], n: int
+) -> None:
+    picture = picture_of(" ".join(links))
+
+    plain = picture.find("a", "h", n)
+
+    assert plain == picture.find("a", "h", n, Avoid(("nobody",), ()))
+
+
+@given(links_of, st.integers(1, 3), st.data())
+def test_paths_in_use_are_never_left_for_equal_ones(
+    links: list[str], n: int, data: st.DataObject
+) -> None:
+    picture = picture_of(" ".join(links))
+    found = picture.find("a", "h", n)
+    keep = tuple(data.draw(st.permutations(found)))
+
+    assert picture.find("a", "h", n, keep=keep) == (keep if len(found) == n else found)
+
+
+def test_a_path_in_use_is_kept_unless_the_new_one_is_clearly_better() -> None:
+    five: Path = ("a", "b", "c", "d", "e", "h")
+    picture = picture_of("ab bc cd de eh af fg gc")
+    assert picture.find("a", "h", 1, keep=(five,)) == (five,)
+    longer: Path = ("a", "f", "g", "c", "d", "e", "h")
+    assert picture.find("a", "h", 1, keep=(longer,)) == (longer,)
+
+    shorter = picture_of("ab bc cd de eh ah")
+
+    assert shorter.find("a", "h", 1, keep=(five,)) == (("a", "h"),)
+
+
+def test_a_path_in_use_that_is_broken_is_left() -> None:
+    picture = picture_of("ab bh ac ch")
+
+    assert picture.find("a", "h", 1, keep=(("a", "d", "h"),)) == (("a", "b", "h"),)
+    kept: Path = ("a", "b", "h")
+    assert picture.find("a", "h", 1, Avoid((), [("b", "h")]), (kept,)) == (("a", "c", "h"),)
+
+
+def test_only_newer_states_of_the_directory_are_taken() -> None:
+    picture = Picture(frozenset("ab"))
+
+    verdicts = [picture.take(claim_of(*each), 0.0) for each in (("a", 5), ("a", 5), ("a", 4))]
+
+    assert verdicts == [Verdict.NEWS, Verdict.KNOWN, Verdict.STALE]
+    assert picture.take(claim_of("z", 9), 0.0) is Verdict.STRANGER
+
+
+def test_what_is_old_is_forgotten_but_not_how_far_it_was() -> None:
+    picture = Picture(frozenset("ab"))
+    picture.take(claim_of("a", 5, b=9), 0.0)
+
+    assert picture.age(AGE_S) == []
+    assert picture.age(AGE_S + 1) == ["a"]
+
+    assert picture.take(claim_of("a", 5, b=9), 200.0) is Verdict.KNOWN
+    assert picture.of("a") is None
+    assert picture.take(claim_of("a", 6, b=9), 200.0) is Verdict.NEWS
+
+
+def test_who_leaves_the_directory_leaves_the_picture() -> None:
+    picture = picture_of("ab bc")
+
+    picture.admit("ab")
+
+    assert picture.find("a", "c", 1) == ()
+    assert [known.origin for known in picture.known()] == ["a", "b"]
+
+
+def test_a_refresh_changes_no_version_and_a_link_does() -> None:
+    picture = picture_of("ab")
+    before = picture.version
+
+    picture.take(claim_of("a", 2, b=FULL), 1.0)
+    assert picture.version == before
+    picture.take(claim_of("a", 3), 2.0)
+    assert picture.version > before
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), st.integers(1, 9)), st.data())
+def test_after_an_answer_nobody_lacks_anything(seqs: dict[str, int], data: st.DataObject) -> None:
+    theirs = data.draw(st.dictionaries(st.sampled_from(NAMES), st.integers(1, 9)))
+    picture, other = Picture(frozenset(NAMES)), Picture(frozenset(NAMES))
+    for mine, origins in ((picture, seqs), (other, theirs)):
+        for origin, seq in origins.items():
+            mine.take(claim_of(origin, seq), 0.0)
+
+    for state in picture.lacking(other.known()):
+        assert other.take(Claim(state, {}), 0.0) is Verdict.NEWS
+
+    assert picture.lacking(other.known()) == []
+    assert all(other.of(origin) for origin in seqs)
+
+
+def test_lacking_names_nothing_that_is_known() -> None:
+    picture = picture_of("ab")
+
+    states = picture.lacking([Known(name, 1) for name in NAMES[:-1]])
+
+    assert [state.origin for state in states] == ["h"]
+
+
+@pytest.mark.parametrize(
+    ("new", "expected"),
+    [
+        ([("b", 10, 10)], False),
+        ([("b", 11, 9)], False),
+        ([("b", 12, 10)], True),
+        ([("b", 10, 8)], True),
+        ([], True),
+        ([("b", 10, 10), ("c", 1, 1)], True),
+        ([("c", 10, 10)], True),
+    ],
+)
+def test_a_small_change_is_none(new: list[tuple[str, int, int]], expected: bool) -> None:
+    old = [LinkLoad("b", 10, 10)]
+
+    assert differs(old, [LinkLoad(*each) for each in new]) is expected
+
+
+def test_having_none_is_never_a_small_change() -> None:
+    assert differs([LinkLoad("b", 1, 5)], [LinkLoad("b", 0, 5)])
+    assert differs([LinkLoad("b", 0, 0)], [LinkLoad("b", 1, 0)])
+
+
+SIGNER = Signer(Secret(bytes(32)))
+
+
+def state(seq: int, *loads: LinkLoad, origin: str = "a") -> LinkState:
+    return LinkState(origin, seq, loads, SIGNER.sign(state_text(origin, seq, loads)))
+
+
+def test_a_signed_state_is_a_claim() -> None:
+    made = claim(state(1, LinkLoad("b", 1, 2)), SIGNER.public)
+
+    assert made
+    assert made.loads == {"b": LinkLoad("b", 1, 2)}
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        state(0),
+        state(-1),
+        state(1, LinkLoad("c", 1, 1), LinkLoad("b", 1, 1)),
+        state(1, LinkLoad("b", 1, 1), LinkLoad("b", 1, 1)),
+        state(1, LinkLoad("a", 1, 1)),
+        state(1, LinkLoad("b", -1, 1)),
+        state(1, LinkLoad("b", 1, 64)),
+        LinkState("a", 2, (), state(1).signature),
+        LinkState("a", 1, (), b""),
+        LinkState("b", 1, (), state(1).signature),
+    ],
+)
+def test_what_is_not_well_formed_and_signed_is_no_claim(lie: LinkState) -> None:
+    assert claim(lie, SIGNER.public) is None
+
+
+@pytest.mark.parametrize("public", ["", "nonsense", "AAAA", Signer(Secret(b"x" * 32)).public])
+def test_another_key_verifies_nothing(public: str) -> None:
+    assert claim(state(1), public) is None
