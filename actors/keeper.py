@@ -119,9 +119,10 @@ class Keeper(Actor):
         self.submit()
 
     def stopped(self) -> None:
-        """Make durable what is not; nobody will hear of it any more."""
-        self.effect(_nothing)
-        self.submit()
+        """Make durable what is not, behind a commit under way; nobody hears of it any more."""
+        if len(self.journal):
+            self.before_commit()
+            self.commit(self.journal.take(), _nothing)
 
     def effect(self, act: Callable[[], None]) -> None:
         """Do this once everything collected so far is durable."""

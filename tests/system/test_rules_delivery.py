@@ -160,6 +160,26 @@ def test_r11_delivered_is_durable() -> None:
     assert pair.fetch(key.grant, 1)[0] == key.octets.reveal()[32:]
 
 
+def test_r11_an_orderly_stop_keeps_what_a_commit_under_way_has_left_waiting() -> None:
+    pair = ready()
+    first, second = pair.key(), pair.key()
+    receipts = [pair.fetch(key.grant)[1] for key in (first, second)]
+    pair.cluster.fill_disk("b")
+    for receipt in receipts:
+        written(pair, receipt)
+        pair.cluster.settle()
+
+    pair.cluster.nodes["b"].stop("key_store/a")
+    pair.cluster.settle()
+    pair.cluster.free_disk("b")
+    pair.cluster.settle()
+    pair.revive("b")
+    pair.cluster.advance(3.0)
+
+    assert code(pair.dec(first.grant)) == "no_such_key"
+    assert code(pair.dec(second.grant)) == "no_such_key"
+
+
 def test_r11_without_a_redelivery_window_a_broken_response_is_the_end() -> None:
     pair = ready(redelivery_s=0.0)
     key = pair.key()
