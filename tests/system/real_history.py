@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 WINDOW = 8
+_PLACE = 20  # bits of an offset in a key
 NOT_FOUND = "one or more keys specified are not found on KME"
 SLACK_S = 3.0
 """Seconds that a disk may take to make durable that a response is out."""
@@ -114,17 +115,21 @@ def _values(ops: Sequence[Op]) -> dict[str, bytes]:
 
 def _nothing_shared(values: dict[str, bytes]) -> None:
     """P2: no two keys have bits in common, nor a key with itself."""
-    owners: dict[bytes, tuple[str, int]] = {}
-    for name, value in values.items():
+    names = list(values)
+    owners: dict[bytes, int] = {}  # a number for key and place: there may be millions
+    for row, name in enumerate(names):
+        value = values[name]
         for at in range(0, len(value) - WINDOW + 1, WINDOW):
-            before = owners.setdefault(value[at : at + WINDOW], (name, at))
-            if before != (name, at):
-                raise BrokenPromise(f"P2: {name} has octets of {before[0]}")
-    for name, value in values.items():
+            here = row << _PLACE | at
+            before = owners.setdefault(value[at : at + WINDOW], here)
+            if before != here:
+                raise BrokenPromise(f"P2: {name} has octets of {names[before >> _PLACE]}")
+    for row, name in enumerate(names):
+        value = values[name]
         for at in range(len(value) - WINDOW + 1):
             owner = owners.get(value[at : at + WINDOW])
-            if owner and owner != (name, at):
-                raise BrokenPromise(f"P2: {name} has octets of {owner[0]}")
+            if owner is not None and owner != row << _PLACE | at:
+                raise BrokenPromise(f"P2: {name} has octets of {names[owner >> _PLACE]}")
 
 
 def _check_error(op: Op, downs: Sequence[Down]) -> None:

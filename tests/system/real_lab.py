@@ -214,11 +214,12 @@ class RealLab:
         """Wait until every SAE can get so many keys to share with every neighbour's."""
         for row in self.made.saes:
             for other in self.made.saes:
-                if self._neighbours(row.node, other.node):
+                if self.neighbours(row.node, other.node):
                     with self.client(row.id) as client:
                         eventually(partial(has_keys, client, other.id, number), "keys to hand out")
 
-    def _neighbours(self, one: str, other: str) -> bool:
+    def neighbours(self, one: str, other: str) -> bool:
+        """Whether a link joins two nodes."""
         return (self.folder / one / "links" / f"{other}.key").exists()
 
 

@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
@@ -15,8 +16,9 @@ _BREATH_S = 0.002
 _OCTETS = 128
 _BACKLOG = 200
 _EAGER, _LATE, _GREED = 0.7, 0.2, 0.2
-_ENDS = (("sae-1", "sae-2"), ("sae-2", "sae-1"))
+PAIR = (("sae-1", "sae-2"), ("sae-2", "sae-1"))
 Ids = tuple[str, ...]
+Pairs = Sequence[tuple[str, str]]
 
 
 class End:
@@ -74,16 +76,32 @@ class End:
 
 
 class Load:
-    """Threads that get keys at both nodes and fetch them at the other, until told to stop."""
+    """Threads that get keys at one node and fetch them at another, until told to stop.
 
-    def __init__(self, bench: RealLab, threads: int, seed: int, mode: str = "confirmed") -> None:
+    `pairs` are masters and slaves, taken in turn by the threads; `breath_s` is how many seconds a
+    thread waits between two requests for keys.
+    """
+
+    def __init__(
+        self,
+        bench: RealLab,
+        threads: int,
+        seed: int,
+        mode: str = "confirmed",
+        pairs: Pairs = PAIR,
+        breath_s: float = _BREATH_S,
+    ) -> None:
         self.ops: list[Op] = []
         self._bench, self._local = bench, mode == "local"
-        self._over = threading.Event()
+        self._pairs, self._breath_s = pairs, breath_s
+        self._answered: Counter[tuple[str, str]] = Counter()
+        self._over, self._lock = threading.Event(), threading.Lock()
         self._failed: list[BaseException] = []
         self._open: list[tuple[str, str, Ids]] = []
         self._threads = [
-            threading.Thread(target=self._run, args=(*_ENDS[i % 2], random.Random(f"{seed}/{i}")))
+            threading.Thread(
+                target=self._run, args=(*pairs[i % len(pairs)], random.Random(f"{seed}/{i}"))
+            )
             for i in range(threads)
         ]
 
@@ -111,17 +129,13 @@ class Load:
             for op, name in names[-again:]:
                 self._until_said(ends[op.slave], op.master, op.slave, (name,))
 
-    def good(self, master: str) -> int:
-        """How many requests of a master were answered with keys so far."""
-        return sum(op.ok and op.what == "enc" and op.master == master for op in self.ops)
-
     def await_progress(self, more: int) -> None:
-        """Wait until each master has got so many more answers."""
-        now = {master: self.good(master) for master, _ in _ENDS}
+        """Wait until each pair has got so many more answers."""
+        now = {pair: self._answered[pair] for pair in self._pairs}
 
         def done() -> bool:
             assert not self._failed, self._failed
-            return all(self.good(master) >= count + more for master, count in now.items())
+            return all(self._answered[pair] >= count + more for pair, count in now.items())
 
         eventually(done, "the load makes progress")
 
@@ -140,7 +154,7 @@ class Load:
         try:
             with ExitStack() as stack:
                 ends = self._ends(stack)
-                while not self._over.wait(_BREATH_S):
+                while not self._over.wait(self._breath_s):
                     self._get(ends[master], master, slave, todo)
                     self._fetch(ends[slave], master, slave, todo)
         except BaseException as why:  # the test thread must hear of it
@@ -153,6 +167,8 @@ class Load:
         if not got.ok:
             self._over.wait(_AFTER_ERROR_S)
             return
+        with self._lock:
+            self._answered[master, slave] += 1
         cut = todo.dice.randint(1, number)
         todo.fresh += [ids for ids in (got.ids[:cut], got.ids[cut:]) if ids]
 
