@@ -15,7 +15,7 @@ Connection = sqlite3.Connection
 
 VERSION = 1
 _APPLICATION = 0x4B4D5331
-_PAGE = 8192  # of 4096, 8192, 16384 the best for small rows and 64 KiB segments together
+PAGE = 8192  # of 4096, 8192, 16384 the best for small rows and 64 KiB segments together
 _WAL_PAGES = 1000
 _CHUNKS = (64, 32, 16, 8, 4, 2, 1)
 
@@ -49,7 +49,7 @@ _PRAGMAS: tuple[tuple[str, str | int, str | int], ...] = (
 def creating(path: Path) -> Iterator[Connection]:
     """Set up a new database in an empty file; complete when the block ends."""
     with errors(path), contextlib.closing(_connect(path)) as db:
-        db.execute(f"PRAGMA page_size = {_PAGE}")
+        db.execute(f"PRAGMA page_size = {PAGE}")
         db.executescript(_SCHEMA)
         yield db
         db.execute(f"PRAGMA application_id = {_APPLICATION}")

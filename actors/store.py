@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from actors.base import Change, Drop, Row
 from actors.database import (
+    PAGE,
     RESTORE,
     Connection,
     Many,
@@ -36,6 +37,7 @@ from actors.store_errors import (
     WrongKey,
 )
 from actors.store_path import beside, check_permissions, sync_folder, take_lock
+from actors.write_ahead import damage
 from transport.message import Secret
 
 _PUT = Many(
@@ -99,6 +101,7 @@ class StoreFile:
         with contextlib.ExitStack() as undo:
             lock = take_lock(path)
             undo.callback(os.close, lock)
+            _check_log(beside(path)[0])
             with errors(path):
                 db = undo.enter_context(contextlib.closing(connect(path)))
                 sealer = _sealer(path, db, node, key)
@@ -212,6 +215,11 @@ def rotate(path: Path, node: str, old: Secret, new: Secret) -> None:
     """Seal a file anew under another node key: on return only that one opens it."""
     with contextlib.closing(StoreFile.open(path, node, old)) as store:
         store.rotate(new)
+
+
+def _check_log(log: Path) -> None:
+    if why := damage(log, PAGE):
+        raise StoreCorrupt(f"{log} is damaged: {why}", RESTORE)
 
 
 def _sealer(path: Path, db: Connection, node: str, key: Secret) -> RowSealer:
