@@ -1,15 +1,17 @@
 # Two commands after a clone: `make demo` and `make test`. Each makes .venv when it is missing.
 PYTHON ?= python3
 SOAK ?= 200
-SEEDS ?= 100
+SEEDS ?= 1000
+JOBS ?= 2
 PY = .venv/bin/python
 
-.PHONY: help demo test test-all soak check format wheel clean
+.PHONY: help demo test test-all sim soak check format wheel clean
 
 help:
 	@echo "make demo       two nodes on loopback, keys fetched at both ends, compared"
 	@echo "make test       the fast tests"
 	@echo "make test-all   the slow ones too: real sockets, processes, kill -9"
+	@echo "make sim        SEEDS=$(SEEDS) simulated networks under seeded faults, every promise checked"
 	@echo "make soak       SOAK=$(SOAK) cycles of kill -9 under load"
 	@echo "make check      format, lint, types, import contracts"
 
@@ -37,6 +39,9 @@ test: .venv/.test
 
 test-all: .venv/.test
 	@$(PY) -m pytest -m "not soak"
+
+sim: .venv/.run
+	@$(PY) -m protokms.testing.sim --seeds $(SEEDS) --jobs $(JOBS)
 
 soak: .venv/.test
 	SOAK=$(SOAK) $(PY) -m pytest -m soak -s -o faulthandler_timeout=0 -o timeout=0

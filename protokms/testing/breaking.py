@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from actors.base import Row
 from actors.ports import Inbox
 from protokms.meter import MemoryMeter
 from protokms.testing.agenda import Agenda
@@ -31,6 +32,10 @@ class Breakable:
     presence: Presence
     nodes: dict[str, StepSystem]
     recipe: Callable[[StepSystem], None] | None
+    obituaries: list[Callable[[str], None]]
+    """Called with the name of each node that dies."""
+    draws: list[Callable[[str, bytes], None]]
+    """Called with a node and the random octets that were drawn there."""
     _doors: Doors | None
     _disks: dict[str, Disk]
     _meters: dict[str, MemoryMeter]
@@ -57,6 +62,14 @@ class Breakable:
         """Make a wire bad: `loss`, `duplicate`, `reorder` (0..1), `delay`, `jitter` (seconds)."""
         self.net.change(one, other, one_way=one_way, **traits)
 
+    def inject(self, sender: str, to: str, octets: bytes) -> None:
+        """Let a frame come in at `to` that `sender` may never have sent."""
+        self.agenda.soon(("wire", sender, to), partial(self._arrive, sender, to, octets))
+
+    def _arrive(self, sender: str, to: str, octets: bytes) -> None:
+        if self.nodes[to].alive:
+            self.nodes[to].arrive(sender, octets)
+
     # Nodes
 
     def crash(self, node: str, *, before_commit: bool = True) -> None:
@@ -67,12 +80,18 @@ class Breakable:
         """
         self._doom.pop(node, None)
         self.net.leave(node)
+        for hear in self.obituaries:
+            hear(node)
         self.nodes[node].die(after_commit=not before_commit)
         self.presence.look_around(node)
 
     def crash_at_commit(self, node: str, n: int = 1, *, before: bool = True) -> None:
         """Let the `n`-th group commit from now kill the node, just before or just after it."""
         self._doom[node] = n, before
+
+    def forget_doom(self, node: str) -> None:
+        """Undo `crash_at_commit`."""
+        self._doom.pop(node, None)
 
     def start(self, node: str) -> None:
         """Run the node's recipe on what is durable."""
@@ -125,6 +144,10 @@ class Breakable:
         """Let the boot clock of a node jump ahead, as when its host was suspended."""
         self._clocks[node].jump(seconds)
 
+    def age(self, node: str) -> float:
+        """Return the seconds that the clock of a node has counted, over all its boots."""
+        return self._clocks[node].age()
+
     # Disks
 
     def slow_disk(self, node: str, seconds: float) -> None:
@@ -139,8 +162,17 @@ class Breakable:
         """Kill the node and start it again on such a copy."""
         if self.nodes[node].alive:
             self.crash(node)
-        self._disks[node].restore(copy)
+        self.replace_disk(node, copy)
         self.start(node)
+
+    def replace_disk(self, node: str, copy: object) -> None:
+        """Put such a copy in the place of what a dead node has on its disk."""
+        assert not self.nodes[node].alive, "the node lives"
+        self._disks[node].restore(copy)
+
+    def rows(self, node: str, store: str) -> list[Row]:
+        """Read the durable rows of a store at a node, dead or alive."""
+        return self._disks[node].load(store)
 
     def fill_disk(self, node: str) -> None:
         """Let commits of this node wait, as for a full disk; `free_disk` lets them go on."""
@@ -148,8 +180,7 @@ class Breakable:
 
     def free_disk(self, node: str) -> None:
         """Undo `fill_disk`."""
-        self.nodes[node].disk_full = False
-        self.nodes[node].flush()
+        self.nodes[node].free_disk()
         self.agenda.settle()
 
     # Within

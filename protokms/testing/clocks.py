@@ -13,10 +13,15 @@ class NodeClock:
     def __init__(self, agenda: Agenda) -> None:
         self._agenda = agenda
         self._at, self._read, self.rate = agenda.now, 0.0, 1.0
+        self._before = 0.0
 
     def now(self) -> float:
         """Return the seconds since boot."""
         return self._read + (self._agenda.now - self._at) * self.rate
+
+    def age(self) -> float:
+        """Return the seconds of all boots so far."""
+        return self._before + self.now()
 
     def drift(self, rate: float) -> None:
         """Run so fast from now on."""
@@ -29,6 +34,7 @@ class NodeClock:
 
     def boot(self) -> None:
         """Begin at zero, at the right rate."""
+        self._before += self.now()
         self._turn(0.0)
         self.rate = 1.0
 

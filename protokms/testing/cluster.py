@@ -69,6 +69,8 @@ class Cluster(Breakable):
         self.hear_peers = tuple(hear_peers)
         self.crashes: list[Crash] = []
         self.nodes: dict[str, StepSystem] = {}
+        self.obituaries: list[Callable[[str], None]] = []
+        self.draws: list[Callable[[str, bytes], None]] = []
         self._disks = {name: disk(name) for name in names}
         self._meters = {name: MemoryMeter() for name in names}
         self._lives = dict.fromkeys(names, 0)

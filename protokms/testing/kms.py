@@ -9,7 +9,7 @@ Everything a `Cluster` can do to nodes and wires can be done to `kms.cluster`.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,8 +44,9 @@ class KmsNetwork:
 
     `nodes` is as for `Cluster`; node number i serves `sae-i` unless `saes` (SAE to node) says
     otherwise. `link` are options of `actors.modules.memory.Pipe`, `store` those of
-    `actors.keeper.StoreOptions`, `relay` those of `actors.crossing.SessionOptions`; what is left
-    goes to the `Cluster`.
+    `actors.keeper.StoreOptions`, `relay` those of `actors.crossing.SessionOptions`; `pipe` makes
+    each link, `store_kind` is the class of the stores shared with neighbours; what is left goes
+    to the `Cluster`.
     """
 
     def __init__(
@@ -56,17 +57,20 @@ class KmsNetwork:
         link: dict[str, Any] | None = None,
         store: dict[str, Any] | None = None,
         relay: dict[str, Any] | None = None,
+        store_kind: type[KeyStore] = KeyStore,
+        pipe: Callable[..., Pipe] = Pipe,
         **cluster: Any,
     ) -> None:
         self._link = {"rate_bit_s": RATE_BIT_S, **(link or {})}
         self._store, self._relay = store or {}, relay or {}
+        self._store_kind = store_kind
         self._saes = saes
         self.directory: peers.Directory | None = None
         self._kmss: dict[str, peers.Kms] = {}
-        self._pipes: dict[tuple[str, str], Pipe] = {}
         self.cluster = Cluster(nodes, **cluster)
         self._name_all()
-        self._pipes = {ends: Pipe(**self._link) for ends in self.cluster.links}
+        self.pipes = {ends: pipe(**self._link) for ends in self.cluster.links}
+        """The quantum links, by sender and receiver."""
         self.cluster.recipe = self._recipe
         for name, system in self.cluster.nodes.items():
             self._recipe(system)
@@ -171,11 +175,11 @@ class KmsNetwork:
 
     def _subtree(self, node: str) -> Any:
         def make(peer: str) -> Child:
-            sends = (node, peer) in self._pipes
-            pipe = self._pipes[(node, peer) if sends else (peer, node)]
+            sends = (node, peer) in self.pipes
+            pipe = self.pipes[(node, peer) if sends else (peer, node)]
             module = pipe.sender if sends else pipe.receiver
             children = (
-                Child(f"key_store/{peer}", KeyStore, (self._options(peer),)),
+                Child(f"key_store/{peer}", self._store_kind, (self._options(peer),)),
                 Child(f"relay/{peer}", Relay, (peer,)),
                 Child(f"quantum_link/{peer}", QuantumLink, (peer, module)),
             )

@@ -56,6 +56,7 @@ class StepSystem:
         self.actors: dict[str, Actor | Inbox] = {}
         self.disk_full = False
         self.paused = False
+        self._waiting_for_disk: set[Hashable] = set()
         self._held: list[tuple[Hashable, Callable[[], None]]] = []
         self._life, self._disk, self._clock = life.number, life.disk, life.clock
         self._dice = random.Random(f"{cluster.seed}/{node}/{life.number}")  # noqa: S311 -- simulated
@@ -74,7 +75,10 @@ class StepSystem:
 
     def random(self, n: int) -> bytes:
         """Return n octets that depend on the seed, the node and its life alone."""
-        return self._dice.randbytes(n)
+        drawn = self._dice.randbytes(n)
+        for see in self.cluster.draws:
+            see(self.node, drawn)
+        return drawn
 
     def send(self, envelope: Envelope) -> None:
         """Deliver to a mailbox here, or as octets to another node."""
@@ -179,7 +183,18 @@ class StepSystem:
 
     def go_on(self) -> None:
         """Do what has waited."""
-        held, self._held, self.paused = self._held, [], False
+        self.paused = False
+        self._release()
+
+    def free_disk(self) -> None:
+        """Let commits go on."""
+        self.disk_full = False
+        self.flush()
+        self._waiting_for_disk.clear()
+        self._release()
+
+    def _release(self) -> None:
+        held, self._held = self._held, []
         for lane, call in held:
             self._soon(lane, call)
 
@@ -202,7 +217,7 @@ class StepSystem:
         self.cluster.agenda.soon(lane, partial(self._step, lane, call))
 
     def _step(self, lane: Hashable, call: Callable[[], None]) -> None:
-        if self.paused:
+        if self.paused or lane in self._waiting_for_disk:
             self._held.append((lane, call))
         else:
             call()
@@ -243,7 +258,11 @@ class StepSystem:
         self.cluster.complain()
 
     def _start(self, actor: Actor) -> None:
-        if self.alive:
+        if self.disk_full and self._pending:  # a thread would block in `load` until it is free
+            lane = self._lane(actor.address.name)
+            self._waiting_for_disk.add(lane)
+            self._held.append((lane, partial(self._start, actor)))
+        elif self.alive:
             try:
                 actor.on_start()
             except Exception:

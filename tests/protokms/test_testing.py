@@ -217,6 +217,24 @@ def test_a_full_disk_holds_answers_back_until_there_is_room(pair: Cluster) -> No
     assert pair.ask("notebook@a", Read()) == Content(texts=("x",))
 
 
+def test_an_actor_that_starts_on_a_full_disk_waits_for_the_commits_before_it() -> None:
+    cluster = Cluster("a", recipe, tolerant=True, doors=DOORS)
+    cluster.fill_disk("a")
+    cluster.tell("notebook@a", Note(text="x"))
+    cluster.crash_actor("notebook@a")
+    cluster.settle()
+    cluster.spawn("notebook@a", Notebook)
+    asker = cluster.probe("asker@a")
+    asker.question("notebook@a", Read())
+    cluster.settle()
+    early = list(asker.received)
+
+    cluster.free_disk("a")
+
+    assert early == []
+    assert asker.received == [Content(texts=("x",))]
+
+
 def test_commits_of_one_moment_are_one_commit(pair: Cluster) -> None:
     pair.crash_at_commit("a", 2)
     asker = pair.probe("asker@a")

@@ -1,0 +1,68 @@
+"""`python -m protokms.testing.sim`: many seeds, or one again."""
+
+import argparse
+import sys
+
+from protokms.testing.sim import coverage, fault, runner
+from protokms.testing.sim.plan import plan
+
+_SHRINK_MAX = 3
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run what the command line asks for; 1 if a promise was broken."""
+    asked = _parser().parse_args(words)
+    if asked.seed is not None:
+        return _one(asked.seed, asked.faults, shrink=asked.shrink)
+    counted = runner.total(range(asked.first, asked.first + asked.seeds), asked.jobs)
+    _say(str(counted))
+    if asked.coverage:
+        _say(coverage.table(counted.met))
+    for kind, words_ in coverage.never_met(counted.met).items():
+        _say(f"{kind} never met: {', '.join(words_)}")
+    for number, failure in enumerate(counted.failures):
+        _report(failure, shrink=asked.shrink and number < _SHRINK_MAX)
+    return bool(counted.failures)
+
+
+def _one(seed: int, faults: str | None, *, shrink: bool) -> int:
+    wanted = plan(seed, None if faults is None else fault.read(faults))
+    _say(f"seed {seed}: {wanted.nodes}, {wanted.mode}, {wanted.store}")
+    result = runner.attempt(wanted)
+    if isinstance(result, runner.Failure):
+        _report(result, shrink=shrink)
+        return 1
+    _say(f"clean: {result}")
+    return 0
+
+
+def _report(failure: runner.Failure, *, shrink: bool) -> None:
+    _say(f"\nFAILED seed {failure.seed} at {failure.at:.3f} s: {failure.what}\n{failure.trace}")
+    _say(f"  {failure.command}")
+    if shrink:
+        less = runner.shrunk(failure)
+        count = "the same" if less.faults is None else len(less.faults)
+        _say(f"with fewer faults ({count}): {less.what}\n  {less.command}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=runner.MODULE, description=__doc__)
+    parser.add_argument("--seed", type=int, help="run this one seed")
+    parser.add_argument("--faults", help="with these faults in the place of those of the seed")
+    parser.add_argument("--seeds", type=int, default=100, help="run so many seeds")
+    parser.add_argument("--first", type=int, default=0, help="from this one on")
+    parser.add_argument("--jobs", type=int, default=1, help="on so many cores")
+    parser.add_argument("--coverage", action="store_true", help="print which fault met which word")
+    parser.add_argument(
+        "--no-shrink", dest="shrink", action="store_false", help="leave failures as they are"
+    )
+    return parser
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text.rstrip() + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,294 @@
+"""Decides over a history whether a promise was broken; it knows the words, and no actor.
+
+It is told what SAEs asked for and got, what was on the wires, what was drawn, what the disks
+hold, and what trouble there was. What it cannot know it does not judge.
+"""
+
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from actors.protocol import grants, keys
+from actors.protocol.common import Failed
+from actors.protocol.keys import KeyName
+from protokms.testing.sim import refusals
+from protokms.testing.sim.deliveries import Deliveries, Told
+from protokms.testing.sim.ledgers import Ledgers
+from protokms.testing.sim.octets import Octets, total
+from protokms.testing.sim.operation import Operation
+from protokms.testing.sim.overheard import Drawn, Overheard
+from protokms.testing.sim.promise import BrokenPromise
+from protokms.testing.sim.trouble import Troubles
+from transport.message import Message
+
+PATIENCE_S = 6.0
+"""Seconds in which every request is answered, unless its node is in trouble."""
+
+_SILENT = ("pause", "disk_full", "slow_disk", "down", "actor_crash", "drift", "jump")
+_ERASE_SLACK_S = 4.0
+_DOWN_S = 4.0
+_LITTLE = 24 << 10
+_STALE_S = 4.0
+"""How old what one end knows of the other may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the network under test is set to."""
+
+    mode: str
+    home: dict[str, str]
+    ttl_s: float = 3600.0
+    redelivery_s: float = 30.0
+    erase_s: float = 10.0
+    pair_octets: int = 1 << 20
+    sae_octets: int = 2 << 20
+
+
+class Checker:
+    """The history of one run, and its judgement, raised as `BrokenPromise`."""
+
+    def __init__(
+        self,
+        terms: Terms,
+        ledgers: Ledgers,
+        drawn: Drawn,
+        *,
+        now: Callable[[], float],
+        age: Callable[[str], float],
+    ) -> None:
+        self.troubles = Troubles()
+        self.octets = Octets()
+        self.overheard = Overheard(self.octets, drawn)
+        times = {"ttl_s": terms.ttl_s, "redelivery_s": terms.redelivery_s}
+        self.deliveries = Deliveries(self.troubles, age, terms.home, **times)
+        self.overheard.on_new_epoch = self._new_epoch
+        self.ledgers = ledgers
+        self._terms, self._now, self._age = terms, now, age
+        self._to_erase: list[tuple[float, int, KeyName]] = []
+        self._ties = itertools.count()
+        self._restored: set[str] = set()
+
+    # What SAEs do
+
+    def invoked(self, op: Operation) -> None:
+        """A request goes in."""
+        if isinstance(op.ask, keys.GetKeyWithIds):
+            self.deliveries.invoked(op)
+
+    def answered(self, op: Operation, body: Message) -> None:
+        """An answer comes out."""
+        op.outcome, op.answer, op.end = "answered", body, self._now()
+        if isinstance(body, keys.Keys):
+            self._keys(op, body)
+        elif isinstance(body, keys.KeysWithIds):
+            self._keys_with_ids(op, body)
+        elif isinstance(body, keys.Stock):
+            self._stock(op, body)
+        elif isinstance(body, Failed):
+            self._failed(op, body)
+        else:
+            raise BrokenPromise("P9", f"{op.ask} is answered with {body}")
+
+    def silence(self, op: Operation, *, died: bool) -> None:
+        """No answer came, and none will."""
+        op.outcome, op.end = "unknown", self._now()
+        if isinstance(op.ask, keys.GetKeyWithIds):
+            self.deliveries.gone(op)
+        excused = died or self.troubles.any(_SILENT, (op.node,), op.at, op.end, PATIENCE_S)
+        if not excused and not self._betrayed(op):
+            raise BrokenPromise("P8", f"{op.ask} at {op.node} has no answer after {PATIENCE_S} s")
+
+    def reported(self, op: Operation, *, written: bool) -> None:
+        """The front end says what became of a response."""
+        self.deliveries.reported(op, self._now(), written=written)
+        assert isinstance(op.ask, keys.GetKeyWithIds)
+        if written:
+            due = self._now() + self._terms.erase_s + _ERASE_SLACK_S
+            for name in op.ask.names:
+                heapq.heappush(self._to_erase, (due, next(self._ties), name))
+
+    # What happens to nodes
+
+    def died(self, node: str, why: str = "") -> None:
+        """A node is dead."""
+        self.troubles.died(node, self._now())
+        self.deliveries.died(node, self._now(), why)
+
+    def started(self, node: str) -> None:
+        """A node is back."""
+        self.troubles.started(node, self._now())
+        self.deliveries.started(node, self._now())
+
+    def restored(self, node: str, kept: Collection[bytes]) -> None:
+        """A node has gone back to a copy with these grants in it."""
+        self._restored.add(node)
+        self.overheard.void_held.clear()
+        self.deliveries.restored(node, kept, self.overheard.held)
+
+    def _new_epoch(self, node: str, peer: str) -> None:
+        """Local grants that the slaves' side did not hold go with the old epoch."""
+        for id_, told in self.deliveries.told.items():
+            if told.mode == "local" and (told.issuer, told.node) == (node, peer):
+                told.excused |= id_ not in self.overheard.held
+
+    def betrayed(self, one: str, other: str) -> None:
+        """One of two nodes lies to the other from now on."""
+        pair = (one, other) if one < other else (other, one)
+        self.octets.betrayed.add(pair)
+        for told in self.deliveries.told.values():
+            told.excused |= {told.node, told.issuer} == set(pair)
+
+    # Answers
+
+    def _betrayed(self, op: Operation) -> bool:
+        return tuple(sorted(op.nodes)) in self.octets.betrayed
+
+    def _keys(self, op: Operation, got: keys.Keys) -> None:
+        ask, heard = op.ask, self.overheard
+        assert isinstance(ask, keys.GetKey)
+        if not op.honest:
+            raise BrokenPromise("P5", f"{ask} was answered")
+        if got.grant in heard.given:
+            raise BrokenPromise("R10", f"grant {got.grant.hex()} was given twice")
+        octets = got.octets.reveal()
+        if (len(octets), got.size) != (ask.number * ask.size, ask.size):
+            raise BrokenPromise("P1", "not as many octets as were asked for")
+        heard.given.add(got.grant)
+        made = grants.Grant(got.grant, (), ask.size, ask.number, ask.master, ask.slaves, "", 0.0)
+        heard.grants.setdefault(got.grant, made)
+        betrayed = self._betrayed(op)
+        if not betrayed:
+            for index in range(ask.number):
+                start = index * got.size
+                self.octets.key(KeyName(got.grant, index), octets[start : start + got.size])
+            self._durable(op, got.grant)
+        mode = self._terms.mode if op.node != op.peer else "own"
+        told = Told(ask, op.node, op.peer, mode, op.end, self._age(op.peer), excused=betrayed)
+        self.deliveries.tell(got.grant, told)
+
+    def _durable(self, op: Operation, grant: bytes) -> None:
+        """R8, R9: nothing is answered before the rows that it stands on are durable."""
+        if grant in self.overheard.voided:
+            raise BrokenPromise("R9", f"grant {grant.hex()} was voided and then answered")
+        local = self._terms.mode == "local" and op.node != op.peer
+        node = op.node if local else op.peer
+        kind = "unheard" if local else "grant"
+        if node in self._restored or grant in self.overheard.held:
+            return  # the row may have come and gone
+        if not any(row.kind == kind and row.id == grant for row in self.ledgers.rows(node)):
+            raise BrokenPromise("R8", f"grant {grant.hex()} was answered, and is not durable")
+
+    def _keys_with_ids(self, op: Operation, got: keys.KeysWithIds) -> None:
+        ask = op.ask
+        assert isinstance(ask, keys.GetKeyWithIds)
+        betrayed = self._betrayed(op)
+        self.deliveries.served(op, self.overheard.grants.get)
+        for name, secret in zip(ask.names, got.octets, strict=True):
+            if betrayed:
+                continue
+            if name.grant in self.overheard.void_held:
+                raise BrokenPromise("R9", f"{name} was given out after its void was held")
+            self.octets.key(name, secret.reveal())
+
+    def _failed(self, op: Operation, no: Failed) -> None:
+        if isinstance(op.ask, keys.GetKeyWithIds):
+            if no.code in refusals.FINAL:
+                self.deliveries.refused(op, no.code, excused=self._unheard(op))
+            else:
+                self.deliveries.gone(op, clear=no.code != "undeliverable")
+        if not self._betrayed(op):
+            short, full = self._short(op), self._full(op)
+            refusals.judge(op, no.code, self.troubles, short=short, full=full)
+
+    def _unheard(self, op: Operation) -> bool:
+        """Whether a local grant may be unknown to the slaves' side, and its owner in trouble."""
+        assert isinstance(op.ask, keys.GetKeyWithIds)
+        if self._terms.mode != "local" or op.node == op.peer:
+            return False
+        unheard = any(name.grant not in self.overheard.held for name in op.ask.names)
+        return unheard and self.troubles.any(refusals.ANYTHING, op.nodes, op.at, op.end, 8.0)
+
+    # How much there is
+
+    def _free(self, one: str, other: str) -> int:
+        """Octets that two nodes may still have for use: an upper bound."""
+        pair = (one, other) if one < other else (other, one)
+        free: Counter[tuple[int, int]] = Counter()
+        for place, octets in self.overheard.segments.items():
+            if place.pair == pair:
+                free[place.number, place.random] += len(octets) - self.octets.used(place)
+        return max(free.values(), default=0)
+
+    def _short(self, op: Operation) -> bool:
+        return op.node != op.peer and self._free(op.node, op.peer) < _LITTLE
+
+    def _full(self, op: Operation) -> bool:
+        ask = op.ask
+        if not isinstance(ask, keys.GetKey):
+            return False
+        pairs: dict[str, int] = dict.fromkeys(ask.slaves, ask.number * ask.size)
+        saes = dict(pairs)
+        for grant in self.overheard.grants.values():
+            for slave in grant.slaves:
+                if slave in pairs:
+                    left = self._left(grant, slave)
+                    saes[slave] += left
+                    pairs[slave] += left if grant.master == ask.master else 0
+        pair, sae = self._terms.pair_octets, self._terms.sae_octets
+        return any(n > pair for n in pairs.values()) or any(n > sae for n in saes.values())
+
+    def _left(self, grant: grants.Grant, slave: str) -> int:
+        delivered = self.deliveries.delivered
+        before = self._now() - _STALE_S
+        keys_ = (KeyName(grant.id, index) for index in range(grant.number))
+        had = sum(delivered.get(key, {}).get(slave, before) < before for key in keys_)
+        return total(grant) - had * grant.size
+
+    def _stock(self, op: Operation, stock: keys.Stock) -> None:
+        """P9: a status tells no more than there is, and nothing of a peer long dead."""
+        assert isinstance(op.ask, keys.GetStatus)
+        if op.node == op.peer or self._betrayed(op):
+            return
+        if stock.stored * op.ask.size > self._free(op.node, op.peer):
+            raise BrokenPromise("P9", f"status at {op.node}: {stock}, which there is not")
+        dead = self.troubles.dead_for(op.peer, op.end) > _DOWN_S
+        if (
+            stock.stored
+            and dead
+            and not self.troubles.any(("pause", "start"), (op.node,), op.at - _DOWN_S, op.end, 1.0)
+        ):
+            raise BrokenPromise("P9", f"status at {op.node}: {stock}, and {op.peer} is dead")
+        if not 0 <= stock.stored <= max(stock.capacity, 0):
+            raise BrokenPromise("P9", f"status at {op.node}: {stock}")
+
+    # From time to time
+
+    def sample(self) -> None:
+        """P4, P8: look at the disks."""
+        now = self._now()
+        gone: dict[str, list[bytes]] = {}
+        late = []
+        while self._to_erase and self._to_erase[0][0] <= now:
+            _, tie, name = heapq.heappop(self._to_erase)
+            told = self.deliveries.told.get(name.grant)
+            if told is None or told.excused or name not in self.octets.values:
+                continue
+            if not self.deliveries.delivered.get(name, {}).keys() >= set(told.ask.slaves):
+                continue
+            nodes = {told.node, told.issuer}
+            if nodes & self._restored:
+                continue
+            calm = self.troubles.last(_SILENT, nodes) + self._terms.erase_s + _ERASE_SLACK_S
+            if calm > now:
+                late.append((max(calm, now + 1.0), tie, name))
+                continue
+            for node in nodes:
+                gone.setdefault(node, []).append(self.octets.values[name])
+        for entry in late:
+            if entry[0] < float("inf"):
+                heapq.heappush(self._to_erase, entry)
+        for node, octets in gone.items():
+            self.ledgers.erased(node, octets)

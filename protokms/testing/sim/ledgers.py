@@ -1,0 +1,103 @@
+"""The union of all ledgers: what the disks of all nodes say, read without the actors.
+
+Rows are `Row(store, kind, id, clear, secret)`; `docs/protocol.md` and `actors/*.py` say what is
+in them. Here only what the promises speak of is read.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from actors.base import Row
+from protokms.testing.sim.octets import Octets, units
+from protokms.testing.sim.promise import BrokenPromise
+
+OPEN = ("held", "decided", "giving", "unheard", "void")
+"""Kinds of rows that stand for something the peer has not acknowledged."""
+
+ROWS_MAX = 20_000
+Load = Callable[[str, str], Iterable[Row]]
+"""Read the rows of a store (second) at a node (first)."""
+
+
+class Ledgers:
+    """Reads the disks of a network; `stores` are the names of the stores at each node."""
+
+    def __init__(self, load: Load, stores: dict[str, list[str]]) -> None:
+        self._load, self._stores = load, stores
+
+    def rows(self, node: str) -> Iterator[Row]:
+        """Every row of a node."""
+        for store in self._stores[node]:
+            yield from self._load(node, store)
+
+    def grants(self, node: str) -> set[bytes]:
+        """The ids of all grants held for slaves at a node."""
+        return {row.id for row in self.rows(node) if row.kind == "grant"}
+
+    def secrets(self, node: str) -> bytes:
+        """Everything secret at a node, one after the other."""
+        return b"|".join(row.secret.reveal() for row in self.rows(node) if row.secret)
+
+    def bounded(self, node: str) -> None:
+        """P8: there are not too many rows."""
+        count = sum(1 for _ in self.rows(node))
+        if count > ROWS_MAX:
+            raise BrokenPromise("P8", f"{count} rows at {node}")
+
+    def erased(self, node: str, gone: Iterable[bytes]) -> None:
+        """P4: none of these octets (of one unit each, or more) is in any row of a node."""
+        kept = self.secrets(node)
+        for octets in gone:
+            for unit in units(octets):
+                if unit in kept:
+                    raise BrokenPromise(
+                        "P4", f"octets of a delivered key are on the disk of {node}"
+                    )
+
+    # At rest
+
+    def rest(self, one: str, other: str) -> None:
+        """LIVE, P1: nothing is open between two nodes, and both have one stream."""
+        ends = [list(self._load(*ends)) for ends in ((one, other), (other, one))]
+        for node, rows in zip((one, other), ends, strict=True):
+            still = [row.kind for row in rows if row.kind in OPEN]
+            if still:
+                raise BrokenPromise("LIVE", f"{still} still open at {node}")
+            if any(standing[4] for standing in _clear(rows, "standing").values()):
+                raise BrokenPromise("LIVE", f"the store at {node} is frozen")
+        epochs = [next(iter(_clear(rows, "standing").values()), [1, 0])[:2] for rows in ends]
+        if epochs[0] != epochs[1]:
+            raise BrokenPromise("LIVE", f"{one} and {other} are in epochs {epochs}")
+        self._one_stream(one, other, *ends)
+
+    def _one_stream(self, one: str, other: str, rows: list[Row], their_rows: list[Row]) -> None:
+        segments, theirs = _clear(rows, "segment"), _clear(their_rows, "segment")
+        if segments.keys() != theirs.keys():
+            raise BrokenPromise("LIVE", f"{one} and {other} have different segments")
+        bits, their_bits = _secret(rows), _secret(their_rows)
+        for id_, (mine, n, leased, *_) in segments.items():
+            if (mine, n, leased) != (not theirs[id_][0], *theirs[id_][1:3]):
+                raise BrokenPromise("R5", f"{one} and {other} differ about whose {id_.hex()} is")
+            pairs = zip(units(bits.get(id_, b"")), units(their_bits.get(id_, b"")), strict=False)
+            if any(a != b and any(a) and any(b) for a, b in pairs):
+                raise BrokenPromise("P1", f"segment {id_.hex()} differs at {one} and {other}")
+
+
+def silent(octets: Octets, frames: bytes, text: str) -> None:
+    """P6: no key is in what went over a wire, or into a log."""
+    for name, key in octets.values.items():
+        front = key[:8]
+        if front in frames:
+            raise BrokenPromise("P6", f"octets of {name} were on a wire")
+        if front.hex() in text:
+            raise BrokenPromise("P6", f"octets of {name} are in a log")
+
+
+def _clear(rows: Iterable[Row], kind: str) -> dict[bytes, Any]:
+    return {row.id: msgspec.msgpack.decode(row.clear) for row in rows if row.kind == kind}
+
+
+def _secret(rows: Iterable[Row]) -> dict[bytes, bytes]:
+    return {row.id: row.secret.reveal() for row in rows if row.kind == "bits" and row.secret}

@@ -1,0 +1,82 @@
+"""Which octets served which purpose: told apart by value, and by the place where they lie."""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from actors.protocol import grants
+from actors.protocol.keys import KeyName
+from protokms.testing.sim.fibre import UNIT
+from protokms.testing.sim.promise import BrokenPromise
+
+Purpose = tuple[object, ...]
+
+
+class Place(NamedTuple):
+    """A segment of the stream of two nodes: `holder` is the node that formed the batch."""
+
+    pair: tuple[str, str]
+    number: int
+    random: int
+    holder: str
+    batch: int
+
+
+def units(octets: bytes) -> Iterator[bytes]:
+    """Cut octets into the units they are told apart by."""
+    return (octets[i : i + UNIT] for i in range(0, len(octets), UNIT))
+
+
+class Octets:
+    """P1 and P2: a name has one value, an octet one purpose, wherever either shows.
+
+    `betrayed` are pairs of nodes of which one lies: nothing is promised about what they share.
+    """
+
+    def __init__(self) -> None:
+        self.drawn: set[bytes] = set()
+        self.values: dict[KeyName, bytes] = {}
+        self.betrayed: set[tuple[str, str]] = set()
+        self._uses: dict[bytes, Purpose] = {}
+        self._ranges: dict[Place, list[tuple[int, int, Purpose]]] = {}
+
+    def draw(self, octets: bytes) -> None:
+        """Note random octets that some node has drawn."""
+        if len(octets) % UNIT == 0:
+            self.drawn.update(units(octets))
+
+    def use(self, octets: bytes, purpose: Purpose) -> None:
+        """P2, by value: these octets serve this purpose, and no other."""
+        for unit in units(octets):
+            before = self._uses.setdefault(unit, purpose)
+            if before != purpose:
+                raise BrokenPromise("P2", f"octets of {before} are octets of {purpose}")
+
+    def lie(self, place: Place, start: int, end: int, purpose: Purpose) -> None:
+        """P2, by place: these octets of a segment serve this purpose, and no other."""
+        if place.pair in self.betrayed:
+            return
+        ranges = self._ranges.setdefault(place, [])
+        at = bisect_left(ranges, (start, end, purpose))
+        for other in ranges[max(0, at - 1) : at + 1]:
+            if other[0] < end and start < other[1] and other[2] != purpose:
+                raise BrokenPromise("P2", f"{place} {start}:{end}: {other[2]} and {purpose}")
+        if (start, end, purpose) not in ranges[at : at + 1]:
+            insort(ranges, (start, end, purpose))
+
+    def key(self, name: KeyName, octets: bytes) -> None:
+        """P1: a key_ID has one value, made of octets that were drawn for it."""
+        if self.values.setdefault(name, octets) != octets:
+            raise BrokenPromise("P1", f"two values of {name}")
+        if any(unit not in self.drawn for unit in units(octets)):
+            raise BrokenPromise("P1", f"{name} holds octets that nobody drew")
+        self.use(octets, ("key", name))
+
+    def used(self, place: Place) -> int:
+        """Return how many octets of a segment serve a purpose."""
+        return sum(end - start for start, end, _ in self._ranges.get(place, ()))
+
+
+def total(grant: grants.Grant) -> int:
+    """Return the octets of all keys of a grant."""
+    return grant.number * grant.size

@@ -1,0 +1,173 @@
+"""What a listener on every wire makes of the frames: which octets lie where, and for what."""
+
+from collections.abc import Callable
+from typing import Any
+
+from actors.protocol import blocks, grants
+from actors.protocol.keys import KeyName
+from protokms.testing.sim.octets import Octets, Place, total
+from protokms.testing.sim.promise import BrokenPromise
+from transport.message import Message
+
+TAG_KEY = 32
+Drawn = Callable[[str, str, int], bytes]
+"""The payload of the datagram with this seq that went from one node to another."""
+
+
+class Overheard:
+    """Follows the words of honest nodes; whether a word arrives it cannot know."""
+
+    def __init__(self, octets: Octets, drawn: Drawn) -> None:
+        self.frames = bytearray()
+        self.grants: dict[bytes, grants.Grant] = {}
+        """Every grant ever announced or answered, by its id."""
+        self._first: dict[bytes, grants.Grant] = {}
+        self.given: set[bytes] = set()
+        """Grants that a master was answered with."""
+        self.held: set[bytes] = set()
+        self.voided: set[bytes] = set()
+        self.void_held: dict[bytes, str] = {}
+        self.segments: dict[Place, bytes] = {}
+        self.on_new_epoch: Callable[[str, str], None] = lambda _sender, _to: None
+        """Called when a node begins a new epoch of the store it shares with another."""
+        self._epochs: dict[tuple[str, str], tuple[int, int]] = {}
+        self._octets, self._drawn = octets, drawn
+        self._batches: dict[Place, tuple[object, ...]] = {}
+        self._leased: set[Place] = set()
+        self._closed: set[Place] = set()
+        self._decided: dict[Place, bool] = {}
+        self._words: dict[type[Message], Callable[[str, str, Any], None]] = {
+            blocks.BlocksHeld: self._batch,
+            blocks.BlocksConfirmed: self._decision,
+            blocks.BlocksDiscarded: self._decision,
+            blocks.LeaseHeld: self._lease_held,
+            blocks.SegmentClosed: self._closed_,
+            grants.GrantsAnnounced: self._announced,
+            grants.GrantsHeld: self._grants_held,
+            grants.GrantsVoid: self._void,
+            grants.GrantsVoidHeld: self._void_held,
+        }
+
+    def hear(self, sender: str, to: str, frame: bytes, body: Message) -> None:
+        """A frame is on the wire."""
+        self.frames += frame
+        self._epoch(sender, to, body)
+        listen = self._words.get(type(body))
+        if listen and _pair(sender, to) not in self._octets.betrayed:
+            listen(sender, to, body)
+
+    def _epoch(self, sender: str, to: str, body: Message) -> None:
+        where = body if isinstance(body, blocks.ResumeAsk | blocks.Resume) else head_of(body)
+        if where:
+            epoch = where.number, where.random
+            before = self._epochs.setdefault((sender, to), epoch)
+            if before != epoch:
+                self._epochs[sender, to] = epoch
+                self.on_new_epoch(sender, to)
+
+    # Batches (R2, R3)
+
+    def _batch(self, sender: str, to: str, word: blocks.BlocksHeld) -> None:
+        place = _place(word.head, sender, to, sender, word.batch)
+        same = word.runs, word.lengths, word.tag
+        if self._batches.setdefault(place, same) != same:
+            raise BrokenPromise("R2", f"{place} is told differently the second time")
+        if place in self.segments:
+            return
+        seqs = [seq for run in word.runs for seq in range(run.first, run.last + 1)]
+        octets = b"".join(self._drawn(to, sender, seq) for seq in seqs)
+        if tuple(len(self._drawn(to, sender, seq)) for seq in seqs) != word.lengths:
+            raise BrokenPromise("R1", f"{place} names octets that were not sent")
+        self._octets.use(octets[:TAG_KEY], ("tag", place))
+        self.segments[place] = octets[TAG_KEY:]
+
+    def _decision(self, sender: str, to: str, word: blocks.BlocksConfirmed) -> None:
+        place = _place(word.head, sender, to, to, word.batch)
+        good = isinstance(word, blocks.BlocksConfirmed)
+        if self._decided.setdefault(place, good) is not good:
+            raise BrokenPromise("R2", f"{place} is decided twice, differently")
+
+    # Segments (R1, R6)
+
+    def _lease_held(self, sender: str, to: str, word: blocks.LeaseHeld) -> None:
+        self._leased |= {_segment(word.head, sender, to, name) for name in word.segments}
+
+    def _closed_(self, sender: str, to: str, word: blocks.SegmentClosed) -> None:
+        self._closed.add(_segment(word.head, sender, to, word.segment))
+
+    # Grants (R9)
+
+    def _announced(self, sender: str, to: str, word: grants.GrantsAnnounced) -> None:
+        for grant in word.grants:
+            before = self._first.get(grant.id)
+            if before and _lasting(before) != _lasting(grant):
+                raise BrokenPromise("R9", f"grant {grant.id.hex()} is announced differently")
+            for piece in grant.pieces:
+                name = blocks.SegmentId(piece.holder, piece.batch)
+                place = _segment(word.head, sender, to, name)
+                self._place_of(grant, piece, place, new=before is None)
+            if before is None:
+                self._first[grant.id] = self.grants[grant.id] = grant
+                self._values(word.head, sender, to, grant)
+            if grant.id in self.voided:
+                raise BrokenPromise("R9", f"grant {grant.id.hex()} was voided, then announced")
+
+    def _place_of(
+        self, grant: grants.Grant, piece: grants.Piece, place: Place, *, new: bool
+    ) -> None:
+        purpose = ("grant", grant.id)
+        self._octets.lie(place, piece.offset, piece.offset + piece.length, purpose)
+        if new and place in self._closed:
+            raise BrokenPromise("R1", f"grant {grant.id.hex()} lies in the closed {place}")
+        if new and place not in self._leased:
+            raise BrokenPromise("R6", f"grant {grant.id.hex()} lies in {place}, no lease held")
+
+    def _values(self, head: blocks.Head, sender: str, to: str, grant: grants.Grant) -> None:
+        """Every key of the grant, as it follows from what the link drew."""
+        parts = []
+        for piece in grant.pieces:
+            name = blocks.SegmentId(piece.holder, piece.batch)
+            segment = self.segments.get(_segment(head, sender, to, name))
+            if segment is None:
+                raise BrokenPromise("R2", f"grant {grant.id.hex()} lies in no batch")
+            parts.append(segment[piece.offset : piece.offset + piece.length])
+        octets = b"".join(parts)
+        if len(octets) != total(grant):
+            raise BrokenPromise("P1", f"grant {grant.id.hex()} has too few octets")
+        for index in range(grant.number):
+            start = index * grant.size
+            self._octets.key(KeyName(grant.id, index), octets[start : start + grant.size])
+
+    def _grants_held(self, _sender: str, _to: str, word: grants.GrantsHeld) -> None:
+        self.held |= set(word.ids)
+
+    def _void(self, _sender: str, _to: str, word: grants.GrantsVoid) -> None:
+        ids = {void.id for void in word.grants}
+        if ids & self.given:
+            raise BrokenPromise("R9", "a grant was answered and then voided")
+        self.voided |= ids
+
+    def _void_held(self, sender: str, _to: str, word: grants.GrantsVoidHeld) -> None:
+        self.void_held.update(dict.fromkeys(word.ids, sender))
+
+
+def head_of(word: Message) -> blocks.Head | None:
+    """The head of a word, if it has one."""
+    head = getattr(word, "head", None)
+    return head if isinstance(head, blocks.Head) else None
+
+
+def _lasting(grant: grants.Grant) -> tuple[object, ...]:
+    return grant.pieces, grant.size, grant.number, grant.master, grant.slaves
+
+
+def _pair(one: str, other: str) -> tuple[str, str]:
+    return (one, other) if one < other else (other, one)
+
+
+def _place(head: blocks.Head, sender: str, to: str, holder: str, batch: int) -> Place:
+    return Place(_pair(sender, to), head.number, head.random, holder, batch)
+
+
+def _segment(head: blocks.Head, sender: str, to: str, name: blocks.SegmentId) -> Place:
+    return _place(head, sender, to, _pair(sender, to)[name.holder], name.batch)

@@ -1,0 +1,119 @@
+"""What one seed means: a network, its options, who asks for what, and a list of faults."""
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+from actors.protocol.doors import DOORS
+from protokms.testing.sim.fault import KINDS, Fault, draw
+
+LENGTH_S = 64.0
+FAULTS = 56
+WARM_S = 2.0
+LEAST_OPERATIONS = 500
+NETWORKS = {
+    "a-b": 10,
+    "a-b b-c": 2,
+    "a-b b-c a-c": 1,
+    "a-b a-c a-d": 1,
+    "a-b b-c c-d d-e": 1,
+}
+"""Shapes, and how often each is drawn."""
+
+_SUBTREE_S = 8.0
+"""Seconds between two crashes of actors of one node: a supervisor bears five in thirty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a run needs to know; drawn from the seed alone, and written down."""
+
+    seed: int
+    nodes: str
+    saes: dict[str, str]
+    mode: str
+    store: dict[str, Any]
+    small_leases: bool
+    files: bool
+    commit_s: float
+    delay_s: float
+    faults: list[Fault] = field(default_factory=list)
+    length_s: float = LENGTH_S
+
+    @property
+    def names(self) -> list[str]:
+        """The nodes."""
+        return sorted(set(self.saes.values()))
+
+    @property
+    def links(self) -> list[tuple[str, str]]:
+        """Who shares a quantum link with whom."""
+        return [(word[0], word[-1]) for word in self.nodes.split()]
+
+
+def plan(seed: int, faults: list[Fault] | None = None) -> Plan:
+    """Draw the plan of a seed; `faults` take the place of those drawn."""
+    dice = random.Random(f"plan/{seed}")  # noqa: S311 -- a seed, not a secret
+    nodes = dice.choices(list(NETWORKS), list(NETWORKS.values()))[0]
+    names = sorted(set(nodes) - set("- "))
+    store: dict[str, Any] = {
+        "mode": dice.choice(["confirmed", "confirmed", "local"]),
+        "ttl_s": dice.choice([3600.0, 3600.0, 25.0]),
+        "redelivery_s": dice.choice([30.0, 8.0]),
+        "max_bits": dice.choice([64 << 20, 64 << 20, 1 << 20]),
+        "max_undelivered_bits_pair": dice.choice([8 << 20, 8 << 20, 16 << 10]),
+    }
+    made = Plan(
+        seed=seed,
+        nodes=nodes,
+        saes={f"{name}{number}": name for name in names for number in (1, 2)},
+        mode=store["mode"],
+        store=store,
+        small_leases=dice.random() < 0.6,  # noqa: PLR2004 -- odds
+        files=dice.random() < 0.1,  # noqa: PLR2004 -- odds
+        commit_s=dice.choice([0.0, 0.0, 0.002, 0.01]),
+        delay_s=dice.choice([0.0, 0.002, 0.01]),
+    )
+    made.faults.extend(_draw_faults(made, dice) if faults is None else sorted(faults))
+    return made
+
+
+def _draw_faults(made: Plan, dice: random.Random) -> list[Fault]:
+    def pick(where: str) -> tuple[str, ...]:
+        one, other = dice.choice(made.links)
+        ends = (one, other) if dice.random() < 0.5 else (other, one)  # noqa: PLR2004 -- odds
+        if where == "node":
+            return ends[:1]
+        if where == "actor":
+            kinds = (f"key_store/{ends[1]}", f"quantum_link/{ends[1]}", "peer_manager")
+            return ends[0], dice.choices(kinds, (5, 2, 1))[0]
+        return (one, other) if where == "link" else ends
+
+    def when() -> float:
+        return dice.uniform(WARM_S if dice.random() < 0.9 else 0.0, made.length_s)  # noqa: PLR2004
+
+    kinds = [name for name, kind in KINDS.items() if kind.weight]
+    weights = [KINDS[name].weight for name in kinds]
+    drawn = dice.choices(kinds, weights, k=FAULTS)
+    words = sorted(word for word in DOORS if word.startswith(("blocks.", "grants.")))
+    faults = [draw(dice, kind, when(), pick, words) for kind in drawn]
+    if dice.random() < 0.4:  # noqa: PLR2004 -- odds
+        age = KINDS["restore"].amount[1]
+        faults.append(draw(dice, "restore", dice.uniform(age, made.length_s), pick))
+    if dice.random() < 0.15:  # noqa: PLR2004 -- odds
+        late = dice.uniform(made.length_s * 0.75, made.length_s)
+        faults.append(draw(dice, "betray", late, pick))
+    return sorted(_bearable(faults))
+
+
+def _bearable(faults: list[Fault]) -> list[Fault]:
+    """Leave out crashes of actors that come too soon after another at the same node."""
+    last: dict[str, float] = {}
+    kept = []
+    for fault in sorted(faults):
+        if fault.kind == "actor_crash":
+            if fault.at - last.get(fault.where[0], -_SUBTREE_S) < _SUBTREE_S:
+                continue
+            last[fault.where[0]] = fault.at
+        kept.append(fault)
+    return kept

@@ -1,0 +1,118 @@
+"""The simulation: it repeats itself, writes its faults down, shrinks them, and finds nothing."""
+
+import random
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from actors.protocol.doors import ANSWERS, DOORS
+from protokms.testing.sim import coverage, fault, runner
+from protokms.testing.sim.__main__ import main
+from protokms.testing.sim.fault import KINDS, Fault
+from protokms.testing.sim.liar import Liar
+from protokms.testing.sim.plan import LEAST_OPERATIONS, plan
+from protokms.testing.sim.shrink import shrink
+from protokms.testing.sim.world import run
+from transport.codec import MAX_FRAME
+
+SEEDS = 100
+
+
+def test_a_seed_is_a_plan_and_another_seed_another() -> None:
+    assert plan(1) == plan(1)
+    assert plan(1) != plan(2)
+
+
+def test_faults_are_written_down_and_read_again() -> None:
+    drawn = [each for seed in range(40) for each in plan(seed).faults]
+
+    assert {each.kind for each in drawn} == set(KINDS)
+    assert fault.read(fault.write(drawn)) == drawn
+
+
+def test_a_fault_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="no such fault: gremlins"):
+        fault.read("1 gremlins a 0 0 0")
+
+
+def test_the_shrinker_leaves_what_is_needed_and_nothing_else() -> None:
+    faults = [Fault(float(n), "loss", ("a", "b")) for n in range(40)]
+    needed = {faults[3], faults[17], faults[31]}
+    tried = []
+
+    def fails(some: list[Fault]) -> bool:
+        tried.append(some)
+        return needed <= set(some)
+
+    assert shrink(faults, fails) == sorted(needed)
+    assert len(tried) < 100
+
+
+def test_the_shrinker_gives_up_after_so_many_runs() -> None:
+    faults = [Fault(float(n), "loss", ("a", "b")) for n in range(40)]
+
+    assert len(shrink(faults, lambda _: False, most=10)) == 40
+
+
+def test_coverage_tells_which_fault_never_met_which_word() -> None:
+    every = {(kind, word): 1 for kind in KINDS for word in (*DOORS, *ANSWERS)}
+    met = Counter(every)
+    del met["loss", "blocks.held/1"]
+
+    assert coverage.never_met(met) == {"loss": ["blocks.held/1"]}
+    assert "blocks.held/1" in coverage.table(met)
+
+
+def test_a_liar_says_every_word_there_is() -> None:
+    liar = Liar(random.Random(1), "a", "b", ["a1", "b1"], {})
+
+    lies = [liar.lie() for _ in range(3000)]
+
+    assert {word for word, _ in lies} == {*DOORS, *ANSWERS}
+    assert all(len(frame) <= MAX_FRAME for _, frame in lies)
+
+
+@pytest.mark.slow
+def test_one_seed_is_one_run_whatever_the_hashes_of_texts_are() -> None:
+    command = [sys.executable, "-m", "protokms.testing.sim", "--seed", "5"]
+
+    runs = {
+        subprocess.run(
+            command, env={"PYTHONHASHSEED": hashes}, capture_output=True, check=True, text=True
+        ).stdout
+        for hashes in ("1", "2")
+    }
+
+    assert len(runs) == 1
+    assert "clean" in runs.pop()
+
+
+@pytest.mark.slow
+def test_the_command_line_runs_many_seeds_and_prints_what_met(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = main(["--seeds", "2", "--first", "3", "--coverage"])
+
+    said = capsys.readouterr().out
+    assert code == 0
+    assert "2 seeds, 2 clean" in said
+    assert "never met" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, SEEDS, 10))
+def test_no_promise_is_broken_in_a_hundred_seeds(first: int) -> None:
+    counted = runner.total(range(first, first + 10))
+
+    assert [each.command for each in counted.failures] == []
+    assert counted.least_operations >= LEAST_OPERATIONS
+    assert counted.least_faults >= 50
+
+
+@pytest.mark.slow
+def test_real_files_serve_as_disks_in_some_seeds() -> None:
+    seed = next(seed for seed in range(100) if plan(seed).files)
+
+    assert run(plan(seed)).seed == seed
