@@ -68,9 +68,9 @@ def test_coverage_tells_which_fault_never_met_which_word() -> None:
 def test_a_liar_says_every_word_there_is() -> None:
     liar = Liar(random.Random(1), "a", "b", ["a1", "b1"], {})
 
-    lies = [liar.lie() for _ in range(3000)]
+    lies = [liar.lie() for _ in range(5000)]
 
-    assert {word for word, _ in lies} == {*DOORS, *ANSWERS}
+    assert {word for word, _ in lies} >= {*DOORS, *ANSWERS}
     assert all(len(frame) <= MAX_FRAME for _, frame in lies)
 
 

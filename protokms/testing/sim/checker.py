@@ -61,7 +61,7 @@ class Checker:
     ) -> None:
         self.troubles = Troubles()
         self.octets = Octets()
-        self.overheard = Overheard(self.octets, drawn)
+        self.overheard = Overheard(self.octets, drawn, now)
         times = {"ttl_s": terms.ttl_s, "redelivery_s": terms.redelivery_s}
         self.deliveries = Deliveries(self.troubles, age, terms.home, **times)
         self.overheard.on_new_epoch = self._new_epoch
@@ -189,7 +189,7 @@ class Checker:
         for name, secret in zip(ask.names, got.octets, strict=True):
             if betrayed:
                 continue
-            if name.grant in self.overheard.void_held:
+            if self.overheard.void_held.get(name.grant, op.at) < op.at:
                 raise BrokenPromise("R9", f"{name} was given out after its void was held")
             self.octets.key(name, secret.reveal())
 

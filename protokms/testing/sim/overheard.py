@@ -17,7 +17,7 @@ Drawn = Callable[[str, str, int], bytes]
 class Overheard:
     """Follows the words of honest nodes; whether a word arrives it cannot know."""
 
-    def __init__(self, octets: Octets, drawn: Drawn) -> None:
+    def __init__(self, octets: Octets, drawn: Drawn, now: Callable[[], float]) -> None:
         self.frames = bytearray()
         self.grants: dict[bytes, grants.Grant] = {}
         """Every grant ever announced or answered, by its id."""
@@ -26,12 +26,13 @@ class Overheard:
         """Grants that a master was answered with."""
         self.held: set[bytes] = set()
         self.voided: set[bytes] = set()
-        self.void_held: dict[bytes, str] = {}
+        self.void_held: dict[bytes, float] = {}
+        """When a void was acknowledged."""
         self.segments: dict[Place, bytes] = {}
         self.on_new_epoch: Callable[[str, str], None] = lambda _sender, _to: None
         """Called when a node begins a new epoch of the store it shares with another."""
         self._epochs: dict[tuple[str, str], tuple[int, int]] = {}
-        self._octets, self._drawn = octets, drawn
+        self._octets, self._drawn, self._now = octets, drawn, now
         self._batches: dict[Place, tuple[object, ...]] = {}
         self._leased: set[Place] = set()
         self._closed: set[Place] = set()
@@ -147,8 +148,9 @@ class Overheard:
             raise BrokenPromise("R9", "a grant was answered and then voided")
         self.voided |= ids
 
-    def _void_held(self, sender: str, _to: str, word: grants.GrantsVoidHeld) -> None:
-        self.void_held.update(dict.fromkeys(word.ids, sender))
+    def _void_held(self, _sender: str, _to: str, word: grants.GrantsVoidHeld) -> None:
+        for id_ in word.ids:
+            self.void_held.setdefault(id_, self._now())
 
 
 def head_of(word: Message) -> blocks.Head | None:
