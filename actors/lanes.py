@@ -18,8 +18,11 @@ from transport.message import Secret
 CHUNK_MAX = 32_784
 """Octets of the largest chunk; two of them make a batch with its tag key."""
 LANES_MAX = 256
-QUEUE_MAX = 2
+QUEUE_MAX = 1
 HELD_MAX = 8
+ASKED_MAX = 2
+"""Pads that a lane may wait for: on a link that is short of bits each is seconds of delay."""
+EPOCHS_MAX = 8
 WINDOW = 4
 """Chunks of a lane that may be asked for or sent, and not acknowledged."""
 FLYING_MAX = 128
@@ -67,6 +70,8 @@ class Lane:
     held: deque[Held] = field(default_factory=deque)
     asked: dict[int, Chunk] = field(default_factory=dict)
     frames: dict[ChunkId, Frame] = field(default_factory=dict)
+    epochs: dict[bytes, None] = field(default_factory=dict)
+    """Datagram epochs seen, the present one last."""
     deficit: int = 0
     waits: bool = False
     """The store has refused a pad: try again at the next tick."""
@@ -85,7 +90,7 @@ class Lane:
     def ready(self) -> bool:
         """Whether a chunk of it may be sealed now."""
         in_window = len(self.asked) + len(self.frames) < WINDOW
-        return bool(self.queue) and in_window and not self.waits
+        return bool(self.queue) and in_window and len(self.asked) < ASKED_MAX and not self.waits
 
     @property
     def idle(self) -> bool:
@@ -96,6 +101,25 @@ class Lane:
     def chunks(self) -> int:
         """How many chunks of it are here."""
         return len(self.queue) + len(self.held) + len(self.asked) + len(self.frames)
+
+    def is_past(self, epoch: bytes) -> bool:
+        """Whether the ends of the session have begun another datagram epoch since."""
+        return epoch in self.epochs and epoch != next(reversed(self.epochs))
+
+    def begin(self, epoch: bytes) -> list[int]:
+        """Enter an epoch: what is not sent of the ones before is worth no pad any more.
+
+        Returns the pads that are asked for and not needed; who is held back stays.
+        """
+        if epoch in self.epochs:
+            return []
+        self.epochs[epoch] = None
+        if len(self.epochs) > EPOCHS_MAX:
+            del self.epochs[next(iter(self.epochs))]
+        vain = list(self.asked)
+        self.asked.clear()
+        self.queue.clear()
+        return vain
 
     def has(self, id_: ChunkId) -> bool:
         """Whether this chunk is here, at whatever stage."""

@@ -127,8 +127,11 @@ class Sending(Actor):
             raise Refused("no_session", "that session does not come this way")
         if not well_named(ask.chunk) or not 0 < len(ask.payload) <= CHUNK_MAX:
             raise Refused("malformed", "no chunk")
+        if lane.is_past(ask.chunk.epoch):
+            raise Refused("stale", "the ends of the session have begun another epoch")
         if lane.has(ask.chunk):
             raise Refused("duplicate", "that chunk is here")
+        self._enter(lane, ask.chunk.epoch)
         if len(lane.held) >= HELD_MAX:
             raise Refused("busy", "too many chunks of this session wait")
         if lane.idle:
@@ -139,6 +142,14 @@ class Sending(Actor):
         self.refresh(lane)
         self._tick_soon()
         return answer
+
+    def _enter(self, lane: Lane, epoch: bytes) -> None:
+        before = lane.chunks
+        self._burn(lane.begin(epoch))
+        for held in [held for held in lane.held if held.chunk.id.epoch != epoch]:
+            lane.held.remove(held)
+            held.answer(Failed(code="stale", why="another epoch has begun"))
+        self._count_dropped("stale", before - lane.chunks)
 
     def refresh(self, lane: Lane) -> None:
         """Something has changed for a lane: take over what there is room for, then send."""

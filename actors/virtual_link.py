@@ -4,13 +4,14 @@ The twin of the quantum link towards the key store. One actor is both ends: of t
 begins here, and of the one that begins at the peer. The paths are the business of `sessions`.
 """
 
+from collections.abc import Iterable
 from functools import partial, reduce
 from operator import xor
 from typing import NamedTuple
 
 from actors.base import Actor, System, handles
 from actors.joining import Joining
-from actors.lanes import CHUNK_MAX
+from actors.lanes import CHUNK_MAX, QUEUE_MAX, WINDOW
 from actors.protocol import links, relay
 from actors.protocol.common import Drain, Drained, Health, Healthy, Refused
 from actors.protocol.relay import ChunkId, LaneClosed, LaneOpened, SessionId
@@ -21,10 +22,11 @@ from transport.message import Message, Secret, local
 CHUNK_MIN = 1_100
 """Octets of the smallest chunk: a batch by itself."""
 CHUNK_FIRST = 4 * CHUNK_MIN
-IN_FLIGHT_MAX = 4
+IN_FLIGHT_MAX = 2
 """Chunks that the first relays have not taken over."""
-QUICK_S, SLOW_S = 0.1, 0.5
-"""A chunk taken over sooner than that: larger ones; later: smaller ones."""
+TRANSIT_S = 10.0
+"""Seconds that a chunk may be under way: after twice as many its origin has discarded it."""
+QUICK = 0.25
 PAUSE_S = 0.5
 """Seconds without a chunk after one that was not taken over."""
 SESSIONS_MAX = 8
@@ -71,7 +73,7 @@ class VirtualLink(Actor):
         """The session in use: all its lanes are open."""
         self._turn = 0
         self._flights: dict[int, Flight] = {}
-        self._size = CHUNK_FIRST
+        self._size, self._pace = CHUNK_FIRST, 1.0
         self._paused = self._heard = self._draining = False
         self._next_seq = int(system.now() * _MICROSECONDS)
         """No seq comes twice under an epoch, not even after a crash of this actor."""
@@ -172,6 +174,7 @@ class VirtualLink(Actor):
         if self._session is not None:
             self._withdraw()
         self._session = session
+        self._pace = pace_of(lane.path for lane in self._outgoing[session].values())
         self._draw()
 
     def _withdraw(self) -> None:
@@ -231,17 +234,20 @@ class VirtualLink(Actor):
             flight.shares.discard(share)
             if flight.shares:
                 return
-            took = self.system.now() - flight.since
-            if took > SLOW_S:
-                self._size = max(CHUNK_MIN, self._size // 2)
-            elif took < QUICK_S:
-                self._size = min(CHUNK_MAX, self._size * 2)
+            self._adapt(self.system.now() - flight.since)
         elif not self._paused:
             self._paused = True
             self.remind(PAUSE_S, GoOn(turn=self._turn))
             self._drop("not_taken")
         del self._flights[seq]
         self._draw()
+
+    def _adapt(self, took: float) -> None:
+        """Make chunks smaller where bits are short, so that they arrive while they count."""
+        if took > self._pace:
+            self._size = max(CHUNK_MIN, self._size // 2)
+        elif took < QUICK * self._pace:
+            self._size = min(CHUNK_MAX, self._size * 2)
 
     @handles(GoOn)
     def on_go_on(self, due: GoOn) -> None:
@@ -306,6 +312,12 @@ def xor_all(parts: list[bytes]) -> bytes:
     """XOR octet strings of one length."""
     mixed = reduce(xor, (int.from_bytes(part, "big") for part in parts))
     return mixed.to_bytes(len(parts[0]), "big")
+
+
+def pace_of(paths: Iterable[tuple[str, ...]]) -> float:
+    """Seconds that each chunk may take at most, for all that can be on these paths at once."""
+    hops = max(len(path) - 1 for path in paths)
+    return TRANSIT_S / (hops * (QUEUE_MAX + WINDOW) + IN_FLIGHT_MAX)
 
 
 def _complete(lanes: dict[int, LaneOpened]) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actors.lanes import CHUNK_MAX, HELD_MAX, QUEUE_MAX, WINDOW
+from actors.lanes import ASKED_MAX, CHUNK_MAX, HELD_MAX, QUEUE_MAX, WINDOW
 from actors.protocol import pads, relay
 from actors.protocol.common import Failed, Health, Healthy
 from actors.protocol.grants import Piece
@@ -358,9 +358,13 @@ def test_the_same_chunk_again_is_refused_while_it_is_here() -> None:
 # R13: bounded, slowed, never blocked
 
 
+TAKEN = ASKED_MAX + QUEUE_MAX
+"""Chunks of a lane that a dry hop takes over."""
+
+
 def fill(hops: Hops, first: int = 1) -> int:
     """Send as many chunks as a lane has place for; return how many."""
-    n = WINDOW + QUEUE_MAX + HELD_MAX
+    n = TAKEN + HELD_MAX
     hops.send(*range(first, first + n))
     return n
 
@@ -373,11 +377,11 @@ def test_r13_a_dry_hop_takes_over_a_few_chunks_and_answers_the_rest_late() -> No
     n = fill(hops)
     hops.send(n + 1)
 
-    assert hops.answers() == ["passed"] * (WINDOW + QUEUE_MAX) + ["busy"]
-    assert len(store.waiting) == WINDOW
+    assert hops.answers() == ["passed"] * TAKEN + ["busy"]
+    assert len(store.waiting) == ASKED_MAX
     store.pour(2)
     hops.cluster.settle()
-    assert hops.answers().count("passed") == WINDOW + QUEUE_MAX + 2
+    assert hops.answers().count("passed") == TAKEN + 2
     store.dry = False
     store.pour()
     hops.cluster.settle()
@@ -427,8 +431,8 @@ def test_r13_a_chunk_is_acknowledged_only_once_the_next_hop_has_taken_it_over() 
 
     n = fill(hops)
 
-    assert len(hops.said(Carried, "b")) == WINDOW + QUEUE_MAX
-    assert hops.answers().count("passed") == n - HELD_MAX + WINDOW + QUEUE_MAX
+    assert len(hops.said(Carried, "b")) == TAKEN
+    assert hops.answers().count("passed") == TAKEN + WINDOW + QUEUE_MAX < n
     assert len(hops.relay("a", "b").lanes.lanes[SESSION, 0].frames) == WINDOW
 
 
@@ -443,10 +447,29 @@ def test_r13_a_lane_that_stands_still_holds_no_other() -> None:
     hops.tell_both("b", terms)
 
     fill(hops)
-    fill_other = hops.send(*range(100, 114), session=OTHER)
+    fill_other = hops.send(*range(100, 111), session=OTHER)
 
     assert len(away.of(relay.Pass)) == WINDOW
     assert hops.arrived(taker) == fill_other
+
+
+def test_a_chunk_of_a_new_epoch_drops_what_is_not_sent_of_the_one_before() -> None:
+    hops = opened("ab")
+    store = hops.stores["key_store/b@a"]
+    store.dry = True
+    fill(hops)
+    new = dataclasses.replace(chunk(50), epoch=EPOCH[::-1])
+
+    hops.near.question("relay/b@a", relay.Pass(chunk=new, payload=Secret(b"x" * 2000)))
+    hops.cluster.settle()
+    hops.send(51)
+    store.dry = False
+    store.pour()
+    hops.cluster.settle()
+
+    assert hops.answers() == ["passed"] * TAKEN + ["stale"] * HELD_MAX + ["passed", "stale"]
+    assert list(hops.arrived()) == [50]
+    assert hops.dropped("a", reason="stale") == TAKEN + HELD_MAX
 
 
 def test_a_store_that_is_not_ready_is_asked_again() -> None:
@@ -471,7 +494,7 @@ def test_a_closed_lane_drops_what_it_has_and_burns_its_pads() -> None:
     hops.lost = {Carry}
     hops.send(1, 2)
     store.dry = True
-    n = WINDOW - 2 + QUEUE_MAX + 1
+    n = TAKEN + 1
     hops.send(*range(3, 3 + n))
 
     hops.close("a")
