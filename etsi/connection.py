@@ -142,6 +142,8 @@ class Connection(web.RequestHandler):
         )
         reply = problem.reply()
         response = web.Response(status=reply.status, body=reply.body, headers=HEADERS)
+        if reply.retry_after:
+            response.headers["Retry-After"] = str(reply.retry_after)
         response.force_close()
         return response
 

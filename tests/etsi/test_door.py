@@ -541,6 +541,22 @@ def test_a_crash_in_a_handler_is_told_as_our_own_fault(site: Site) -> None:
     assert site.door.seats.total == 0
 
 
+def test_a_crash_outside_of_the_handler_is_told_in_the_same_way(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fall(*_: Any) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(site.door, "_admit", fall)
+
+    answer = site.get(ENC)
+
+    assert answer.status == 503
+    assert code(answer) == "internal"
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "secret" not in str(answer)
+
+
 def test_the_expiry_of_a_certificate_is_looked_at_in_every_request(site: Site) -> None:
     site.caller = Caller("sae-1", not_after=time.time() + 60)
 
