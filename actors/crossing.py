@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
-from actors.allowance import Allowance
 from actors.base import Later, Row, System, handles
 from actors.protocol import relay, sessions
 from actors.protocol.common import Failed
@@ -15,6 +14,7 @@ from actors.terms import STORE, Lane, LaneKey, blame, well_formed
 from actors.watching import Watching
 from transport.envelope import Address
 from transport.message import Message, Secret, local
+from transport.quota import Allowance
 
 TICK_S = 1.0
 WAIT_S = 10.0
@@ -158,7 +158,7 @@ class Crossing(Watching):
 
     def _allowance(self, peer: str) -> Allowance:
         if peer not in self._allowed:
-            self._allowed[peer] = Allowance(_ASKS_S, _ASKS_BURST, self.system.now())
+            self._allowed[peer] = Allowance(_ASKS_S, _ASKS_BURST)
         return self._allowed[peer]
 
     # Lanes

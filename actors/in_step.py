@@ -87,8 +87,10 @@ class InStep(Keeper):
         self.ask_peer()
 
     @handles(PeerDown)
-    def on_peer_down(self, _: PeerDown) -> None:
-        """Nothing is emitted nor allocated while the peer is away."""
+    def on_peer_down(self, news: PeerDown) -> None:
+        """Nothing is emitted nor allocated while the peer is away; not so if it is merely quiet."""
+        if news.idle:
+            return
         self.peer_up = False
         self.on_out_of_step()
 

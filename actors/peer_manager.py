@@ -135,8 +135,8 @@ class PeerManager(Actor):
 
     @handles(peers.PeerDown)
     def peer_down(self, news: peers.PeerDown) -> None:
-        """Pass the news on."""
-        if news.peer in self._kms:
+        """Pass the news on; a neighbour whose connection is merely idle is there."""
+        if news.peer in self._kms and not (news.idle and news.peer in self._linked):
             self._of(news.peer).up = False
             self._pass_on(news.peer, news)
 
@@ -237,7 +237,7 @@ class PeerManager(Actor):
 
     def _pass_on(self, peer: str, news: peers.PeerUp | peers.PeerDown) -> None:
         up = isinstance(news, peers.PeerUp)
-        self.log.info("peer_up" if up else "peer_down", peer=peer)
+        self.log.info("peer_up" if up else _down(news), peer=peer)
         for name in self._plan.watchers:
             self.tell(self._here(name), news)
         if peer in self._stores:
@@ -342,6 +342,10 @@ def _checked(directory: peers.Directory, node: str) -> dict[str, peers.Kms]:
     if node not in kmss:
         raise Refused("malformed", f"{node} is not in the directory")
     return kmss
+
+
+def _down(news: peers.PeerUp | peers.PeerDown) -> str:
+    return "peer_idle" if isinstance(news, peers.PeerDown) and news.idle else "peer_down"
 
 
 def _short(text: str) -> str:

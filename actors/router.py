@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-from actors.allowance import Allowance
 from actors.base import Row, System, handles
 from actors.protocol import peers, routes
 from actors.protocol.common import Health, Healthy, Refused
@@ -15,6 +14,7 @@ from actors.signing import Signer, state_text
 from actors.watching import Watching
 from transport.envelope import Address
 from transport.message import Message, Secret, local
+from transport.quota import Allowance
 
 TICK_S = 1.0
 GROUP_S = 0.05
@@ -188,8 +188,8 @@ class Router(Watching):
         now, size = self.system.now(), len(self.public)
         allowed = self._allowed.get(peer)
         if allowed is None:
-            states = Allowance(_STATES_S + size / 5, _STATES_BURST + 2 * size, now)
-            allowed = states, Allowance(_KNOWN_S, _KNOWN_BURST, now)
+            states = Allowance(_STATES_S + size / 5, _STATES_BURST + 2 * size)
+            allowed = states, Allowance(_KNOWN_S, _KNOWN_BURST)
             self._allowed[peer] = allowed
         if allowed[which].take(n, now):
             return True

@@ -231,6 +231,7 @@ class Node:
             meter=self.meter,
             fatal=self._fatal,
             stage=self._stage,
+            idled=self._idled,
         )
 
     def _settle(self) -> None:
@@ -277,6 +278,13 @@ class Node:
         self._up = self._up | {node} if up else self._up - {node}
         to = Address("peer_manager", self.name)
         body = peers.PeerUp(peer=node) if up else peers.PeerDown(peer=node)
+        self.system.send(Envelope(Address("post", self.name), to, body))
+
+    def _idled(self, node: str) -> None:
+        """A connection that nobody used is closed: the peer is not down, nor known to be up."""
+        self._up = self._up - {node}
+        body = peers.PeerDown(peer=node, idle=True)
+        to = Address("peer_manager", self.name)
         self.system.send(Envelope(Address("post", self.name), to, body))
 
     def _quarantine(self, name: str, why: str) -> None:

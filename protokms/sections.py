@@ -83,6 +83,7 @@ class Transport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     curve: File
     process_key: File
     heartbeat_s: Annotated[float, _limit(0.05, 60, "seconds")] = 1.0
+    idle_s: Annotated[float, _limit(1, 86_400, "seconds")] = 300.0
 
 
 class Etsi014(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

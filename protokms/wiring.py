@@ -1,6 +1,6 @@
 """Whom a process of a node talks to: its inbox, its siblings, the other KMSs, and their keys."""
 
-from actors.protocol import peers
+from actors.protocol.peers import Directory
 from protokms.keyfiles import read_key
 from protokms.sections import CORE, NodeConfig
 from transport import curve
@@ -19,11 +19,15 @@ def inbox(config: NodeConfig, process: str) -> PostOptions:
         bind=str(place.bind),
         key=curve.load(place.curve),
         heartbeat_s=config.transport.heartbeat_s,
+        idle_s=config.transport.idle_s,
     )
 
 
-def others(config: NodeConfig, process: str, directory: peers.Directory) -> list[Peer]:
-    """Return whom the post may know: core speaks to other KMSs, every process to its siblings."""
+def others(config: NodeConfig, process: str, directory: Directory) -> list[Peer]:
+    """Return whom the post may know: core speaks to other KMSs, every process to its siblings.
+
+    There are always connections with neighbours; with other KMSs when there is something to say.
+    """
     node, transport = config.node.name, config.transport
     places = [(CORE, transport.bind, transport.curve)]
     places += [(one.name, one.bind, one.curve) for one in config.processes]
@@ -35,7 +39,9 @@ def others(config: NodeConfig, process: str, directory: peers.Directory) -> list
     if process != CORE:
         return siblings
     kmss = [kms for kms in directory.kmss if kms.name != node]
-    return [Peer(kms.name, CORE, kms.address, kms.curve) for kms in kmss] + siblings
+    near = {link.peer for link in config.links}
+    peers = [Peer(it.name, CORE, it.address, it.curve, it.name not in near) for it in kmss]
+    return peers + siblings
 
 
 def sealers(config: NodeConfig, process: str) -> dict[str, Sealer]:

@@ -18,6 +18,9 @@ Pair = tuple[str, str]
 SILENCE = 3.0
 """Seconds without a word after which a peer is down."""
 
+IDLE = 300.0
+"""Seconds without a frame after which a lazy connection is closed."""
+
 
 class Port:
     """The end of the network that one node holds; call it, or its `post`, to send."""
@@ -25,6 +28,7 @@ class Port:
     def __init__(self, net: "Loopback", node: str, receive: Receive, news: News) -> None:
         self.node, self.receive, self.news = node, receive, news
         self.peers: frozenset[str] | None = None
+        self.lazy: frozenset[str] = frozenset()
         self.up: dict[str, None] = {}  # as the node was last told; a dict for its order
         self._net = net
 
@@ -34,9 +38,12 @@ class Port:
 
     __call__ = post
 
-    def set_peers(self, names: Iterable[str]) -> None:
-        """Hear and reach only these from now on; before the first call, every node."""
-        self.peers = frozenset(names)
+    def set_peers(self, names: Iterable[str], lazy: Iterable[str] = ()) -> None:
+        """Hear and reach only these from now on; before the first call, every node.
+
+        With the `lazy` among them there is a connection only while it is used.
+        """
+        self.peers, self.lazy = frozenset(names), frozenset(lazy)
         self._net.stir()
 
     def leave(self) -> None:
@@ -72,6 +79,8 @@ class Loopback:
         self._cuts: dict[Pair, None] = {}
         self._frames: dict[Pair, deque[bytes]] = {}  # only those that hold something
         self._silent: dict[Pair, float] = {}  # (who, of whom) -> since when
+        self._used: dict[Pair, float] = {}  # lazy connections, by sorted names; when last
+        self._now = 0.0
         self._stirred = False  # whether there may be news without time passing
 
     # The network
@@ -117,7 +126,11 @@ class Loopback:
 
     def carry(self, port: Port, name: str, octets: bytes) -> bool:
         """Queue a frame from the node of `port`; it may be harmed here."""
-        if self._ports.get(port.node) is not port or name not in port.up:
+        if self._ports.get(port.node) is not port:
+            return False
+        if name in port.lazy:
+            self._use(port.node, name)
+        if name not in port.up:
             return False
         pair = port.node, name
         queue = self._frames.get(pair, deque())
@@ -142,11 +155,13 @@ class Loopback:
 
     def due(self) -> float | None:
         """When `step` will have news because of the time alone; None if never."""
-        since = min(self._silent.values(), default=None)
-        return None if since is None else since + SILENCE
+        dues = [since + SILENCE for since in self._silent.values()]
+        dues += [used + IDLE for used in self._used.values()]
+        return min(dues, default=None)
 
     def step(self, now: float) -> bool:
         """Tell one piece of news, or deliver one frame; False when there was nothing to do."""
+        self._now = now
         if self._spread(now):
             return True
         if not self._frames:
@@ -175,6 +190,9 @@ class Loopback:
                     if name not in port.up:
                         self._tell(port, name, up=True)
                         return True
+                elif name in port.up and self._sleeps(port, name):
+                    self._tell(port, name, up=False)
+                    return True
                 elif name in port.up:
                     since = self._silent.setdefault((port.node, name), now)
                     if now >= since + SILENCE or not port.knows(name):
@@ -188,7 +206,26 @@ class Loopback:
         other = self._ports.get(name)
         if other is None or not (port.knows(name) and other.knows(port.node)):
             return False
+        if self._sleeps(port, name):
+            return False
         return not any(pair in self._cuts for pair in self._ways(port.node, name))
+
+    def _use(self, one: str, other: str) -> None:
+        pair = (min(one, other), max(one, other))
+        self._stirred = self._stirred or pair not in self._used
+        self._used[pair] = self._now
+
+    def _sleeps(self, port: Port, name: str) -> bool:
+        """Tell whether there is no connection because nobody uses it."""
+        pair = (min(port.node, name), max(port.node, name))
+        other = self._ports.get(name)
+        if other is None or name not in port.lazy or port.node not in other.lazy:
+            return False
+        if self._now >= self._used.get(pair, -IDLE) + IDLE:
+            if self._used.pop(pair, None) is not None:
+                self._stirred = True  # for the other end
+            return True
+        return False
 
     def _tell(self, port: Port, name: str, *, up: bool) -> None:
         self._silent.pop((port.node, name), None)

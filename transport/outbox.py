@@ -41,12 +41,16 @@ _LAST_WORDS_MS = 200
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another process: whose it is, where its inbox is, and its CURVE public key (Z85)."""
+    """Another process: whose it is, where its inbox is, and its CURVE public key (Z85).
+
+    `lazy`: connected when there is something to say, either way, and closed when there is not.
+    """
 
     node: str
     process: str
     address: str
     curve: str
+    lazy: bool = False
 
     def __post_init__(self) -> None:
         found = _ADDRESS.fullmatch(self.address)
@@ -74,6 +78,9 @@ class Outbox:
         self.peer, self.session, self.quota = peer, Session(interval), Quota()
         self.sent = self.received = 0
         self.polled = False  # whether the poller waits for room in the socket
+        self.wanted = not peer.lazy  # whether there is, or should be, a connection
+        self.used = 0.0  # when a frame went either way, or was to go
+        self._waits_until = 0.0
         self._interval_ms = max(1, round(interval * 1000))
         self._frame_limit, self._octet_limit = frames, octets
         self._frames: deque[bytes] = deque()
@@ -88,7 +95,9 @@ class Outbox:
         """Queue a frame; the reason if it is not taken, else an empty string."""
         with self._lock:
             if not self._open:
-                return "down"
+                opening, self.wanted = not self.wanted, True
+                self.used = time.monotonic()
+                return "opening" if opening else "down"
             if len(self._frames) >= self._frame_limit:
                 return "full"
             if self._octets + len(octets) > self._octet_limit:
@@ -115,10 +124,34 @@ class Outbox:
         return self._open
 
     @property
+    def connected(self) -> bool:
+        """Whether there is a socket."""
+        return self._socket is not None
+
+    @property
     def socket(self) -> zmq.Socket[bytes]:
         """The socket, once connected."""
         assert self._socket, "not connected"
         return self._socket
+
+    # A connection on demand
+
+    def begin(self, now: float, patience: float) -> None:
+        """A connection is wanted from now on; within `patience` seconds it should be up."""
+        self.wanted, self.used, self._waits_until = True, now, now + patience
+
+    def idles(self, now: float, idle: float) -> bool:
+        """Tell whether a connection on demand was used by nobody for so many seconds."""
+        if self.sent or self.received or self._frames:
+            self.used = now
+        return self.peer.lazy and now - self.used >= idle
+
+    def is_missed(self, now: float) -> bool:
+        """Tell, once, that a connection on demand does not come up."""
+        missed = self.peer.lazy and 0.0 < self._waits_until < now and not self._open
+        if missed or self._open:
+            self._waits_until = 0.0
+        return missed
 
     def counted(self) -> list[tuple[str, int]]:
         """Return the counts of frames since the last call, by the names of their metrics."""

@@ -18,7 +18,7 @@ from transport.codec import MAX_FRAME
 from transport.curve import CurveError, CurveKey, Gate, explain
 from transport.inbox import Inbox
 from transport.outbox import Outbox, Peer, destination
-from transport.session import Beat, Meter, Refusals, beat_of
+from transport.session import MISSED, Beat, Meter, Refusals, beat_of
 from transport.stage import Stage, kind_and_place
 
 Receive = Callable[[str, str, bytes], None]
@@ -27,8 +27,14 @@ Receive = Callable[[str, str, bytes], None]
 News = Callable[[str, bool], None]
 """Hears that a destination is up, or down."""
 
+Idled = Callable[[str], None]
+"""Hears that a connection on demand was closed because nobody used it: no failure."""
+
 STRANGER = "stranger"
 """The label under which those are counted who are nobody in the table."""
+
+OPENING_S = 3.0
+"""Seconds, beside three heartbeats, after which a connection on demand counts as down."""
 
 _SOCKETS = 4096
 _BURST = 512  # frames taken in before the outboxes get their turn
@@ -48,6 +54,7 @@ class PostOptions:
     bind: str
     key: CurveKey
     heartbeat_s: float = 1.0
+    idle_s: float = 300.0
     queue_frames: int = 10_000
     queue_octets: int = 64 << 20
 
@@ -61,6 +68,9 @@ class _Table(NamedTuple):
 
 class Post:
     """Carries frames between processes: at most once, in order while a connection lasts.
+
+    With a lazy peer there is a connection when somebody has posted a frame (that one is a dead
+    letter) or when the peer says hello, until neither has said anything for `idle_s`.
 
     `receive` and `news` are called on the stage and must not block. `fatal` is called once, there,
     if the post dies: the process cannot go on without it. Who gives it a `stage` stops that, later.
@@ -76,15 +86,18 @@ class Post:
         fatal: Callable[[str], None],
         refusals: Refusals | None = None,
         stage: Stage | None = None,
+        idled: Idled | None = None,
     ) -> None:
         self._options, self._meter, self._own_stage = options, meter, stage is None
         self._stage = stage or Stage(f"{options.node}/post", fatal)
         self._receive, self._news, self._fatal = receive, news, fatal
+        self._idled = idled or (lambda name: news(name, False))
         self._refusals = refusals or Refusals(meter)
         self._table = _Table({}, {})
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._connected: list[Outbox] = []
         self._running = self._changed = self._awake = False
+        self._patience = OPENING_S + MISSED * options.heartbeat_s
         self._send = self._guarded(self._flush_all)
         self._alarm: asyncio.TimerHandle | None = None
         self._ended = threading.Event()
@@ -127,6 +140,9 @@ class Post:
         if len(octets) > MAX_FRAME:
             return self._dead("oversized", name)
         if refusal := outbox.put(octets):
+            if refusal == "opening":
+                self._changed = True
+                self._rouse()
             return self._dead(refusal, name)
         self._rouse()
         return True
@@ -238,9 +254,19 @@ class Post:
         if beat and foreign and outbox.quota.muted(now):
             self._refusals.note(peer, "flapping", "it came up and went down too often")
             return
+        if not outbox.wanted:
+            if beat is not Beat.HELLO:  # said before it has heard that this connection was closed
+                if beat is None:
+                    self._refusals.note(peer, "before_hello")
+                return
+            outbox.begin(now, self._patience)
+            self._reconcile()
         if outbox.session.hear(beat or Beat.UP, now):
             outbox.quota.turned(now)
-            self._turned(outbox)
+            if beat is Beat.IDLE and outbox.peer.lazy:
+                self._sleep(outbox, None)
+            else:
+                self._turned(outbox)
         if beat:
             return
         if foreign and not outbox.quota.frame(len(octets), now):
@@ -266,6 +292,17 @@ class Post:
             self._tell(outbox, up=False)
         outbox.beat(session.state)
 
+    def _sleep(self, outbox: Outbox, last: Beat | None) -> None:
+        """Close a connection that nobody uses."""
+        was_up = outbox.taking
+        self._lose(outbox)
+        self._disconnect(outbox, last)
+        outbox.session.forget()
+        outbox.wanted, self._changed = False, True
+        if was_up:
+            self._meter.set("protokms_peer_up", 0.0, peer=outbox.peer.name)
+            self._idled(outbox.peer.name)
+
     def _tell(self, outbox: Outbox, *, up: bool) -> None:
         name = outbox.peer.name
         self._meter.set("protokms_peer_up", float(up), peer=name)
@@ -277,6 +314,11 @@ class Post:
 
     def _tick(self, now: float) -> None:
         for outbox in list(self._connected):
+            if outbox.idles(now, self._options.idle_s):
+                self._sleep(outbox, Beat.IDLE)
+                continue
+            if outbox.is_missed(now):
+                self._tell(outbox, up=False)
             if outbox.session.tick(now):
                 self._turned(outbox)
             elif outbox.stale(now):
@@ -296,20 +338,22 @@ class Post:
 
     def _reconcile(self) -> None:
         """Make the sockets fit the table."""
-        self._changed = False
-        wanted = self._table.by_name
+        self._changed, now = False, time.monotonic()
+        table = self._table.by_name
         for outbox in self._connected:
-            if wanted.get(outbox.peer.name) is outbox:
+            if table.get(outbox.peer.name) is outbox:
                 continue
             was_up = outbox.taking
             self._lose(outbox)
             self._disconnect(outbox, Beat.GONE)
             if was_up:
                 self._tell(outbox, up=False)
-        for outbox in wanted.values():
-            if outbox not in self._connected:
+        wanted = [outbox for outbox in table.values() if outbox.wanted]
+        for outbox in wanted:
+            if not outbox.connected:
+                outbox.begin(now, self._patience)
                 self._connect(outbox)
-        self._connected = list(wanted.values())
+        self._connected = wanted
 
     def _connect(self, outbox: Outbox) -> None:
         outbox.connect(self._context, self._options.key)

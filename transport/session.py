@@ -43,6 +43,7 @@ class Beat(Enum):
     HEARD = b"\x01"  # I hear you, and do not know whether you hear me
     UP = b"\x02"  # we hear each other
     GONE = b"\x03"  # I stop
+    IDLE = b"\x04"  # I close a connection that nobody has used; the next frame opens one
 
 
 _BEATS = {beat.value: beat for beat in Beat}
@@ -56,9 +57,11 @@ _TURNS: dict[tuple[Beat, Beat | None], Beat] = {
     (Beat.HEARD, Beat.HEARD): Beat.UP,
     (Beat.HEARD, Beat.UP): Beat.UP,
     (Beat.HEARD, Beat.GONE): Beat.HELLO,
+    (Beat.HEARD, Beat.IDLE): Beat.HELLO,
     (Beat.HEARD, _SILENCE): Beat.HELLO,
     (Beat.UP, Beat.HELLO): Beat.HEARD,  # it is new, or has lost me
     (Beat.UP, Beat.GONE): Beat.HELLO,
+    (Beat.UP, Beat.IDLE): Beat.HELLO,
     (Beat.UP, _SILENCE): Beat.HELLO,
 }
 
@@ -89,6 +92,10 @@ class Session:
     def tick(self, now: float) -> bool:
         """Let time pass. True if the state has changed."""
         return now - self._heard > self._patience and self._turn(_SILENCE)
+
+    def forget(self) -> None:
+        """Begin anew: the connection is closed."""
+        self.state = Beat.HELLO
 
     def _turn(self, event: Beat | None) -> bool:
         before = self.state

@@ -54,9 +54,13 @@ class PeerUp(Message):
 
 @local
 class PeerDown(Message):
-    """The transport has not heard this peer for three heartbeats."""
+    """The transport has not heard this peer for three heartbeats.
+
+    `idle`: nothing of the kind; a connection that nobody used was closed, the next word opens one.
+    """
 
     peer: str
+    idle: bool = False
 
 
 @local

@@ -325,3 +325,77 @@ def test_every_wire_word_has_one_place_where_a_peer_may_say_it() -> None:
     ours = {n for n, kind in message.doors().items() if kind.__module__.startswith("actors.")}
     assert ours == set(doors.DOORS) | doors.ANSWERS
     assert not set(doors.DOORS) & doors.ANSWERS
+
+
+# Who watches the network
+
+
+@pytest.fixture
+def watched() -> Cluster:
+    return Cluster("a b c", recipe(stores=("b",), watchers=("router",)), hear_peers=())
+
+
+def test_a_watcher_hears_directory_links_and_of_every_peer(watched: Cluster) -> None:
+    watcher = watched.probe("router@a")
+
+    up(watched, "a", "c")
+    watched.tell("peer_manager@a", peers.PeerDown(peer="c"))
+    newer = directory(2, c=("sae-9",))
+    watched.ask("peer_manager@a", newer)
+
+    assert watcher.received == [peers.PeerUp(peer="c"), peers.PeerDown(peer="c"), newer]
+
+
+def test_a_watcher_that_starts_late_hears_all_it_has_missed(watched: Cluster) -> None:
+    up(watched, "a", "c")
+    watcher = watched.probe("router@a")
+
+    watcher.say("peer_manager@a", peers.Subscribe())
+    watched.settle()
+
+    linked = peers.Linked(peers=("b",))
+    assert watcher.received == [directory(), linked, peers.PeerUp(peer="c")]
+
+
+def test_a_link_that_comes_or_goes_at_run_time_is_told_to_watchers(watched: Cluster) -> None:
+    watcher = watched.probe("router@a")
+
+    watched.ask("peer_manager@a", peers.AddQuantumPeer(peer="c", options=""), 1.0)
+    watched.ask("peer_manager@a", peers.RemoveQuantumPeer(peer="c"), 1.0)
+
+    told = [body for body in watcher.received if isinstance(body, peers.Linked)]
+    assert told == [peers.Linked(peers=("b", "c")), peers.Linked(peers=("b",))]
+
+
+def test_a_peer_that_is_reached_by_relay_gets_no_link_at_run_time(watched: Cluster) -> None:
+    store = watched.probe("key_store/c@a")
+    store.say("peer_manager@a", peers.Subscribe())
+    watched.settle()
+
+    answer = watched.ask("peer_manager@a", peers.AddQuantumPeer(peer="c", options=""), 1.0)
+
+    assert isinstance(answer, Failed)
+    assert answer.code == "not_allowed"
+
+
+def test_an_idle_connection_takes_no_neighbour_away(watched: Cluster) -> None:
+    watcher, store = watched.probe("router@a"), watched.probe("key_store/b@a")
+    up(watched, "a", "b")
+    for probe in (watcher, store):
+        probe.clear()
+
+    watched.tell("peer_manager@a", peers.PeerDown(peer="b", idle=True))
+
+    assert watcher.received == store.received == []
+    assert states(watched, "a")["b"].up
+
+
+def test_an_idle_connection_is_told_as_such(watched: Cluster) -> None:
+    store = watched.probe("key_store/c@a")
+    store.say("peer_manager@a", peers.Subscribe())
+    up(watched, "a", "c")
+    store.clear()
+
+    watched.tell("peer_manager@a", peers.PeerDown(peer="c", idle=True))
+
+    assert store.received == [peers.PeerDown(peer="c", idle=True)]

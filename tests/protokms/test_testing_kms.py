@@ -1,6 +1,7 @@
 """Whole nodes in one thread."""
 
-from actors.protocol import keys
+from actors.protocol import keys, peers
+from actors.protocol.common import Failed
 from protokms.testing.kms import KmsNetwork
 
 
@@ -40,3 +41,17 @@ def test_two_applications_of_one_node_share_keys_too() -> None:
 
     assert isinstance(same, keys.KeysWithIds)
     assert same.octets[0] == made.octets
+
+
+def test_a_connection_closed_unused_keeps_nobody_from_keys() -> None:
+    kms = KmsNetwork("kms-1--kms-2")
+    kms.advance(5.0)
+
+    kms.cluster.tell("key_store/kms-2@kms-1", peers.PeerDown(peer="kms-2", idle=True))
+    quiet = kms.enc("sae-1", "sae-2")
+    kms.cluster.tell("key_store/kms-2@kms-1", peers.PeerDown(peer="kms-2"))
+    away = kms.enc("sae-1", "sae-2", wait=0.0)
+
+    assert isinstance(quiet, keys.Keys)
+    assert isinstance(away, Failed)
+    assert away.code == "peer_down"

@@ -66,12 +66,73 @@ def test_an_address_that_cannot_be_connected_to_is_refused(address: str) -> None
 @pytest.mark.parametrize("field", ["node", "process"])
 @pytest.mark.parametrize("name", ["", "KMS", "a/b", "a@b", "-a"])
 def test_a_process_has_a_proper_name(field: str, name: str) -> None:
-    changed = {"node": "kms-2", "process": "core", field: name}
-
     with pytest.raises(ValueError, match="not the name of a process"):
-        Peer(**changed, address=PEER.address, curve=PEER.curve)
+        dataclasses.replace(PEER, **{field: name})  # type: ignore[arg-type]
 
 
 def test_a_peer_has_a_curve_key() -> None:
     with pytest.raises(ValueError, match="Z85"):
         dataclasses.replace(PEER, curve="a" * 40 + "b")
+
+
+LAZY = dataclasses.replace(PEER, lazy=True)
+
+
+def test_the_first_frame_for_a_lazy_peer_asks_for_a_connection() -> None:
+    box = Outbox(LAZY, 1.0, 10, 1000)
+
+    refusals = [box.put(b"one"), box.put(b"two")]
+
+    assert refusals == ["opening", "down"]
+    assert box.wanted
+
+
+def test_a_connection_idles_when_no_frame_went_either_way() -> None:
+    box = Outbox(LAZY, 1.0, 10, 1000)
+    box.begin(100.0, 5.0)
+
+    assert not box.idles(399.9, 300.0)
+    assert box.idles(400.0, 300.0)
+    for counter in ("sent", "received"):
+        box.begin(100.0, 5.0)
+        setattr(box, counter, 1)
+        assert not box.idles(400.0, 300.0)
+        box.counted()
+        assert not box.idles(699.0, 300.0)
+        assert box.idles(700.0, 300.0)
+
+
+def test_a_frame_that_waits_keeps_a_connection_open() -> None:
+    box = Outbox(LAZY, 1.0, 10, 1000)
+    box.begin(100.0, 5.0)
+    box.open()
+    box.put(b"frame")
+
+    assert not box.idles(1000.0, 300.0)
+
+
+def test_a_peer_that_is_always_connected_never_idles() -> None:
+    box = Outbox(PEER, 1.0, 10, 1000)
+    box.begin(100.0, 5.0)
+
+    assert box.wanted
+    assert not box.idles(1e9, 300.0)
+
+
+def test_a_lazy_peer_that_does_not_come_is_missed_once() -> None:
+    box = Outbox(LAZY, 1.0, 10, 1000)
+    box.begin(100.0, 5.0)
+
+    missed = [box.is_missed(now) for now in (104.0, 106.0, 107.0)]
+
+    assert missed == [False, True, False]
+
+
+def test_a_lazy_peer_that_comes_in_time_is_not_missed() -> None:
+    box = Outbox(LAZY, 1.0, 10, 1000)
+    box.begin(100.0, 5.0)
+    box.open()
+
+    assert [box.is_missed(now) for now in (101.0, 200.0)] == [False, False]
+    box.shut()
+    assert not box.is_missed(300.0)

@@ -15,6 +15,7 @@ from transport.outbox import Peer
 from transport.post import Post, PostOptions
 
 LIMIT = 4
+IDLE_S = 1.5
 WAIT = 20.0
 KEYS: dict[str, CurveKey] = {}
 
@@ -55,7 +56,7 @@ class End:
 
 class World(Protocol):
     def join(self, name: str) -> End: ...
-    def know(self, name: str, others: Iterable[str]) -> None: ...
+    def know(self, name: str, others: Iterable[str], lazy: Iterable[str] = ()) -> None: ...
     def leave(self, name: str) -> None: ...
     def hold(self, end: End, by: End) -> None: ...
     def until(self, holds: Callable[[], bool]) -> None: ...
@@ -75,8 +76,8 @@ class InMemory:
         self.ports[name].set_peers([])
         return end
 
-    def know(self, name: str, others: Iterable[str]) -> None:
-        self.ports[name].set_peers(others)
+    def know(self, name: str, others: Iterable[str], lazy: Iterable[str] = ()) -> None:
+        self.ports[name].set_peers(others, lazy)
 
     def leave(self, name: str) -> None:
         self.ports[name].leave()
@@ -121,16 +122,19 @@ class OnSockets:
         end = End(self.changed)
         key = KEYS.setdefault(name, CurveKey.draw())
         bind = self.posts[name].address if name in self.posts else "tcp://127.0.0.1:*"
-        options = PostOptions(name, "core", bind, key, heartbeat_s=0.5, queue_frames=LIMIT)
+        limits: dict[str, Any] = {"idle_s": IDLE_S, "queue_frames": LIMIT}
+        options = PostOptions(name, "core", bind, key, heartbeat_s=0.5, **limits)
         made = Post(options, receive=end.receive, news=end.news, meter=self, fatal=self.fatal)
         end.carrier = self.posts[name] = made
         made.start()
         self.ends.append(end)
         return end
 
-    def know(self, name: str, others: Iterable[str]) -> None:
-        peers = [Peer(o, "core", self.posts[o].address, KEYS[o].public) for o in others]
-        self.posts[name].set_peers(peers)
+    def know(self, name: str, others: Iterable[str], lazy: Iterable[str] = ()) -> None:
+        self.posts[name].set_peers(
+            Peer(it, "core", self.posts[it].address, KEYS[it].public, lazy=it in lazy)
+            for it in others
+        )
 
     def leave(self, name: str) -> None:
         self.posts[name].stop()
@@ -316,6 +320,57 @@ def test_what_a_peer_sends_after_it_was_taken_out_is_refused_and_counted(world: 
 
     world.until(lambda: world.refused() > 0)
     assert b"on its way" not in one.frames
+
+
+def lazy_pair(world: World) -> tuple[End, End]:
+    one, two = world.join("kms-1"), world.join("kms-2")
+    world.know("kms-1", ["kms-2"], lazy=["kms-2"])
+    world.know("kms-2", ["kms-1"], lazy=["kms-1"])
+    return one, two
+
+
+def test_a_lazy_peer_is_connected_with_the_first_frame_which_is_lost(world: World) -> None:
+    one, two = lazy_pair(world)
+
+    assert not one.post("kms-2", b"wake up")
+    world.until(lambda: ("kms-2", True) in one.story and ("kms-1", True) in two.story)
+    assert one.post("kms-2", b"frame")
+
+    world.until(lambda: bool(two.frames))
+    assert two.frames == [b"frame"]
+
+
+def test_a_connection_that_nobody_uses_is_closed_at_both_ends(world: World) -> None:
+    one, two = lazy_pair(world)
+    one.post("kms-2", b"wake up")
+
+    world.until(lambda: ("kms-2", False) in one.story and ("kms-1", False) in two.story)
+
+    assert one.story == [("kms-2", True), ("kms-2", False)]
+    assert two.story == [("kms-1", True), ("kms-1", False)]
+
+
+def test_either_end_opens_a_closed_connection_again(world: World) -> None:
+    one, two = lazy_pair(world)
+    one.post("kms-2", b"wake up")
+    world.until(lambda: ("kms-2", False) in one.story and ("kms-1", False) in two.story)
+
+    assert not two.post("kms-1", b"wake up")
+    world.until(lambda: one.story.count(("kms-2", True)) == 2)
+    world.until(lambda: two.post("kms-1", b"frame"))
+
+    world.until(lambda: bool(one.frames))
+    assert one.frames[0] == b"frame"
+
+
+def test_a_peer_that_is_lazy_at_one_end_only_is_always_connected(world: World) -> None:
+    one, two = world.join("kms-1"), world.join("kms-2")
+    world.know("kms-1", ["kms-2"], lazy=["kms-2"])
+    world.know("kms-2", ["kms-1"])
+
+    world.until(lambda: ("kms-2", True) in one.story and ("kms-1", True) in two.story)
+
+    assert one.post("kms-2", b"frame")
 
 
 def test_three_nodes_do_not_mix_up_their_frames(world: World) -> None:

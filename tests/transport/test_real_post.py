@@ -9,7 +9,7 @@ import pytest
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from transport import outbox
+from transport import outbox, post
 from transport.codec import MAX_FRAME
 from transport.curve import CurveKey
 from transport.inbox import Inbox
@@ -42,16 +42,18 @@ class Watched:
         bind: str = "tcp://127.0.0.1:*",
         heartbeat_s: float = 1.0,
         receive: Callable[[str, str, bytes], None] | None = None,
+        idle_s: float = 300.0,
     ) -> None:
         self.changed = threading.Condition()
         self.said: list[Any] = []
         self.key = key
         self.post = Post(
-            PostOptions(node, "core", bind, key, heartbeat_s=heartbeat_s),
+            PostOptions(node, "core", bind, key, heartbeat_s=heartbeat_s, idle_s=idle_s),
             receive=receive or (lambda *frame: self.note(frame)),
             news=lambda *news: self.note(news),
             meter=self,
             fatal=lambda why: self.note(("fatal", why)),
+            idled=lambda name: self.note((name, "idle")),
         )
 
     def add(self, name: str, n: float = 1, **labels: str) -> None:
@@ -69,9 +71,9 @@ class Watched:
         with self.changed:
             assert self.changed.wait_for(lambda: self.said.count(what) >= times, WAIT), self.said
 
-    def as_peer(self, node: str = "", process: str = "core") -> Peer:
+    def as_peer(self, node: str = "", process: str = "core", *, lazy: bool = False) -> Peer:
         name = node or self.post._options.node
-        return Peer(name, process, self.post.address, self.key.public)
+        return Peer(name, process, self.post.address, self.key.public, lazy)
 
 
 class Raw:
@@ -509,3 +511,57 @@ def test_a_peer_that_is_lost_gets_a_new_socket(calm: tuple[Watched, Watched]) ->
     one.until(("kms-2", False))
     assert outbox.socket is not before
     assert before.closed
+
+
+# Connections on demand
+
+
+def lazy_pair(start: Start, **options: float) -> tuple[Watched, Watched]:
+    one, two = start("kms-1", US, **options), start("kms-2", THEM, **options)
+    one.post.set_peers([two.as_peer(lazy=True)])
+    two.post.set_peers([one.as_peer(lazy=True)])
+    return one, two
+
+
+def test_a_connection_that_is_closed_unused_is_no_failure_of_the_peer(started: Start) -> None:
+    one, two = lazy_pair(started, heartbeat_s=0.1, idle_s=0.5)
+
+    one.post.post("kms-2", b"wake up")
+
+    one.until(("kms-2", "idle"))
+    two.until(("kms-1", "idle"))
+    assert ("kms-2", False) not in one.said
+    assert ("kms-1", False) not in two.said
+    assert not one.post._table.by_name["kms-2"].connected
+
+
+def test_a_lazy_peer_has_no_socket_until_it_is_spoken_to(started: Start) -> None:
+    one, two = lazy_pair(started)
+    three = started("kms-3", OTHERS)
+    one.post.set_peers([two.as_peer(lazy=True), three.as_peer()])
+    three.post.set_peers([one.as_peer()])
+    one.until(("kms-3", True))
+
+    assert not one.post._table.by_name["kms-2"].connected
+
+
+def test_a_lazy_peer_that_dies_is_down(started: Start) -> None:
+    one, two = lazy_pair(started, heartbeat_s=0.2)
+    one.post.post("kms-2", b"wake up")
+    one.until(("kms-2", True))
+
+    two.post.stop()
+
+    one.until(("kms-2", False))
+
+
+def test_a_lazy_peer_that_never_answers_is_said_to_be_down(
+    started: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(post, "OPENING_S", 0.1)
+    one = started("kms-1", US, heartbeat_s=0.1)
+    one.post.set_peers([Peer("kms-2", "core", NOWHERE, THEM.public, lazy=True)])
+
+    one.post.post("kms-2", b"anybody there?")
+
+    one.until(("kms-2", False))

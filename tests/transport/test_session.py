@@ -13,7 +13,7 @@ from transport.message import Message, Secret, local, wire
 from transport.sealing import ProcessSealer
 from transport.session import LOG_EVERY, Beat, Doorman, Doors, Refusals, Session, beat_of
 
-HELLO, HEARD, UP, GONE = Beat
+HELLO, HEARD, UP, GONE, IDLE = Beat
 STATES = [HELLO, HEARD, UP]
 
 
@@ -74,14 +74,17 @@ def session_in(state: Beat) -> Session:
         (HELLO, HEARD, UP),
         (HELLO, UP, HELLO),
         (HELLO, GONE, HELLO),
+        (HELLO, IDLE, HELLO),
         (HEARD, HELLO, HEARD),
         (HEARD, HEARD, UP),
         (HEARD, UP, UP),
         (HEARD, GONE, HELLO),
+        (HEARD, IDLE, HELLO),
         (UP, HELLO, HEARD),
         (UP, HEARD, UP),
         (UP, UP, UP),
         (UP, GONE, HELLO),
+        (UP, IDLE, HELLO),
     ],
 )
 def test_a_session_turns_as_the_table_says(before: Beat, heard: Beat, after: Beat) -> None:
@@ -147,7 +150,7 @@ def test_a_heartbeat_is_one_octet_and_no_envelope(beat: Beat) -> None:
     assert not isinstance(msgpack.unpackb(beat.value), list)
 
 
-@pytest.mark.parametrize("octets", [b"", b"\x04", b"\x97", b"\xff", b"\x00\x00"])
+@pytest.mark.parametrize("octets", [b"", b"\x05", b"\x97", b"\xff", b"\x00\x00"])
 def test_other_octets_are_no_heartbeat(octets: bytes) -> None:
     assert beat_of(octets) is None
 
