@@ -53,6 +53,8 @@ class Batches:
         self._settled: dict[int, None] = {}
         self._taken: dict[int, None] = {}
         self._next = 0
+        self.most = BATCH_MAX
+        """Octets of the largest batch formed here."""
         self.emitted = self.arrived = self.undecided = 0
         """Octets sent and named by no batch; received and in no batch; in batches of ours."""
         for _, self._next, _ in shelf.each("numbers"):
@@ -111,6 +113,13 @@ class Batches:
         while len(self._taken) > DATAGRAMS_MAX:
             del self._taken[next(iter(self._taken))]
 
+    def withdraw(self) -> int:
+        """Discard all that no batch has named; return how many octets."""
+        lost = self.emitted
+        self._emitted.clear()
+        self.emitted = 0
+        return lost
+
     def forget_arrived(self, before: float = math.inf) -> None:
         """Drop what lies in no batch: all at a Resume, else what its sender soon discards.
 
@@ -133,10 +142,11 @@ class Batches:
         return formed
 
     def _form(self) -> int:
-        seqs, total = [], 0
+        seqs: list[int] = []
+        total = 0
         for seq in sorted(self._arrived):
             size = len(self._arrived[seq][0])
-            if total + size > BATCH_MAX + tag.KEY_OCTETS:
+            if seqs and total + size > self.most + tag.KEY_OCTETS:
                 break
             seqs.append(seq)
             total += size

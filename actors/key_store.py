@@ -3,17 +3,19 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from actors.base import Later, System, handles
 from actors.issuer import Issuer, Waiting
 from actors.journal import Shelf
 from actors.keeper import StoreOptions, check_request
+from actors.link_side import REPEAT_S
 from actors.owner_limits import OwnerLimits
 from actors.protocol import grants, keys
 from actors.protocol.common import Failed, Health, Healthy, Refused
 from actors.protocol.grants import Grant
-from actors.shared_stream import REPEAT_S, REPEATS_MAX
+from actors.shared_stream import REPEATS_MAX
 from actors.standing import Epoch
 from actors.stream import NEVER
 from actors.vault import Clock
@@ -55,41 +57,32 @@ class KeyStore(OwnerLimits):
     def get_key(self, ask: keys.GetKey) -> Later:
         """Allocate keys; `Refused` spends nothing."""
         self.not_draining()
-        self._check_standing()
-        needed = ask.number * ask.size
+        self.check_touch()
         check_request(ask)
-        if needed > self.lease_octets:
+        if ask.number * ask.size > self.lease_octets:
             raise Refused("malformed", f"a request is for at most {self.lease_octets} octets")
-        if any(self.homes.get(slave) != self.store for slave in ask.slaves):
-            raise Refused("not_allowed", f"not every SAE is at {self.store}")
-        if self.homes.get(ask.master) != self.system.node:
-            raise Refused("not_allowed", "the master SAE is not at this KMS")
+        self.check_ends(ask.master, ask.slaves)
+        answer = self.later()
+        asked = Asked(ask, answer, self.clock.now + self.options.request_timeout_s)
+        self.when_in_touch(partial(self._accept, asked), answer, asked.until)
+        return answer
+
+    def _accept(self, asked: Asked) -> None:
+        """Promise bits to a request; it is served with all that came together."""
+        ask, needed = asked.ask, asked.ask.number * asked.ask.size
         if self.options.mode == "local":
             for slave in ask.slaves:
                 self.check_peer_load(ask.master, slave, needed)
-        self.want(needed)
-        if needed > self.shares.for_local(self.stream.stock):
-            self.shares.wish = max(self.shares.wish, min(needed, self.max_octets // 4))
-            raise Refused("no_keys", "not enough key material")
+        self.claim(needed)
         if len(self._asked) >= ASKED_MAX or self.issuer.unacked >= UNACKED_MAX:
             raise Refused("busy", "too many requests wait for the other KMS")
-        answer = self.later()
         self.shares.promise(needed, self.stream.stock)
-        self._asked.append(Asked(ask, answer, self.clock.now + self.options.request_timeout_s))
-        return answer
+        self._asked.append(asked)
 
     def hand_over(self) -> None:
         """Serve all who asked meanwhile at one go."""
         self.on_stock()
         super().hand_over()
-
-    def _check_standing(self) -> None:
-        if not self.peer_up:
-            raise Refused("peer_down", f"{self.store} does not answer")
-        if self.standing.frozen:
-            raise Refused("frozen", "the store is frozen; an operator must reset it")
-        if not self.standing.resumed:
-            raise Refused("not_ready", f"not in step with {self.store} yet")
 
     def on_stock(self) -> None:
         """Serve who waits: SAEs here first, which have promises; then the relay."""
@@ -134,6 +127,7 @@ class KeyStore(OwnerLimits):
         ask, options = asked.ask, self.options
         pieces, octets = self.stream.take(ask.number * ask.size, now.now)
         self.shares.kept(len(octets))
+        self.demand.served(len(octets))
         id_ = self.system.random(keys.ID_OCTETS)
         ends = (ask.size, ask.number, ask.master, ask.slaves, options.mode, options.ttl_s)
         grant = Grant(id_, pieces, *ends)

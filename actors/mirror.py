@@ -2,12 +2,12 @@
 
 from actors.protocol.blocks import SegmentId
 from actors.protocol.grants import Piece
-from actors.shared_stream import SharedStream
+from actors.waking import Waking
 
 PIECES_MAX = 512
 
 
-class Mirror(SharedStream):
+class Mirror(Waking):
     """Checks places that the peer names in a grant or under a sealed frame, and cuts there."""
 
     def check_pieces(self, pieces: tuple[Piece, ...]) -> str:

@@ -1,6 +1,8 @@
 """What an owner knows of the keys that lie unfetched at the slaves' side (R9, R12, P9)."""
 
-from actors.base import System, handles
+from collections.abc import Callable
+
+from actors.base import Later, System, handles
 from actors.issuer import Issuer
 from actors.keeper import StoreOptions
 from actors.protocol import grants, keys
@@ -8,6 +10,7 @@ from actors.protocol.common import Refused
 from actors.shared_stream import REPEATS_MAX
 from actors.slaves_side import SlavesSide
 from actors.stream import NEVER
+from actors.waking import Sleeper
 
 ASK_EVERY_S = 0.1
 BELIEVED_S = 10.0
@@ -23,6 +26,39 @@ class OwnerLimits(SlavesSide):
         super().__init__(system, name, options)
         self._load_asked: dict[str, float] = {}
         self._load_heard: dict[str, float] = {}
+
+    def check_ends(self, master: str, slaves: tuple[str, ...]) -> None:
+        """Refuse what is not between an SAE here and SAEs at the peer (P5)."""
+        if any(self.homes.get(slave) != self.store for slave in slaves):
+            raise Refused("not_allowed", f"not every SAE is at {self.store}")
+        if self.homes.get(master) != self.system.node:
+            raise Refused("not_allowed", "the master SAE is not at this KMS")
+
+    def check_touch(self) -> None:
+        """Refuse while nothing may be allocated; a distant peer that is only idle is woken up."""
+        if self.idle:
+            return
+        if not self.peer_up:
+            raise Refused("peer_down", f"{self.store} does not answer")
+        if self.standing.frozen:
+            raise Refused("frozen", "the store is frozen; an operator must reset it")
+        if not self.standing.resumed:
+            raise Refused("not_ready", f"not in step with {self.store} yet")
+
+    def when_in_touch(self, serve: Callable[[], None], answer: Later, until: float) -> None:
+        """Serve a request now, or once a distant peer that is idle has woken up."""
+        if self.idle:
+            self.wait_for_peer(Sleeper(serve, answer, until))
+        else:
+            serve()
+
+    def claim(self, octets: int) -> None:
+        """Refuse what SAEs here may not take now, and see to it that there is more (R13)."""
+        self.want(octets)
+        if octets > self.shares.for_local(self.stream.stock):
+            self.demand.refused(octets)
+            self.shares.wish = max(self.shares.wish, min(octets, self.max_octets // 4))
+            raise Refused("no_keys", "not enough key material")
 
     def heard_loads(self, loads: tuple[grants.Load, ...]) -> None:
         """Believe what the peer says of pairs of an SAE here and one of its own (P5)."""
@@ -42,6 +78,7 @@ class OwnerLimits(SlavesSide):
         """The slaves may have fetched since: ask, so that the next question may pass."""
         now = self.clock.now
         known = self.homes.get(slave) == self.store
+        known = known and self.in_touch
         if masters and known and now - self._load_asked.get(slave, NEVER) >= ASK_EVERY_S:
             self._load_asked[slave] = now
             head, some = self.standing.head(now=True), tuple(masters[:REPEATS_MAX])
@@ -61,7 +98,7 @@ class OwnerLimits(SlavesSide):
         that the second of two in a row is right.
         """
         stored = 0
-        if self.standing.ready and self.peer_up and not self.draining:
+        if self.reachable and not (self.standing.frozen or self.draining):
             stored = self.shares.for_local(self.stream.stock)
             recent = self.clock.now - self._load_heard.get(ask.slave, NEVER) < BELIEVED_S
             if recent or self.options.mode == "local":

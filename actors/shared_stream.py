@@ -1,24 +1,19 @@
 """The conversation of two ends about their stream: batches, leases, transfers (R1-R6)."""
 
 from actors.base import System, handles
-from actors.batches import BATCH_MAX, BATCH_MIN, Batches
-from actors.in_step import InStep
+from actors.batches import Batches
 from actors.journal import Shelf
 from actors.keeper import StoreOptions
-from actors.protocol import blocks, links
+from actors.link_side import REPEAT_S, LinkSide
+from actors.protocol import blocks
 from actors.protocol.blocks import Head, SegmentId
 from actors.standing import Epoch
 from actors.stream import NEVER, Stream
 from actors.vault import Clock
-from transport.envelope import Address
-from transport.message import Message, local
 
-REPEAT_S = 1.0
 REPEATS_MAX = 64
-FORM_WAIT_S = 0.05
 EMITTED_S = 20.0
 ARRIVED_S = 10.0
-WINDOW = 2 << 20
 LEASE_AHEAD = 128 << 10
 LEASE_LEAST = 16 << 10
 IDLE_BURN_S = 600.0
@@ -26,12 +21,7 @@ WANT_EVERY_S = 0.1
 WANT_BELOW = 256 << 10
 
 
-@local
-class FormNow(Message):
-    """Enough waiting: form a batch of what has arrived."""
-
-
-class SharedStream(InStep):
+class SharedStream(LinkSide):
     """One end of the stream: which batch is whose, which segment may be used."""
 
     lease_octets = LEASE_AHEAD
@@ -39,13 +29,6 @@ class SharedStream(InStep):
 
     def __init__(self, system: System, name: str, options: StoreOptions) -> None:
         super().__init__(system, name, options)
-        self.link = Address(f"quantum_link/{options.peer}", system.node)
-        self.max_octets = options.max_bits // 8
-        self._peer_credit = WINDOW
-        self._credit_told = -1
-        self._room_told = WINDOW
-        self._room_at = NEVER
-        self._forming = False
         self._wanted = NEVER
         self._ahead = min(LEASE_LEAST, self.lease_octets)
 
@@ -71,14 +54,9 @@ class SharedStream(InStep):
         """Both ends agree: open the link, repeat what the peer may have missed."""
         self.peer_up = True
         self.batches.forget_arrived()
-        self._room_told = -1  # the peer is told at the next tick
-        self._tell_credit(opened=True)
+        self.open_link()
         self.lease_ahead()
         self.repeat(self.clock, everything=True)
-
-    def on_out_of_step(self) -> None:
-        """The link emits nothing meanwhile."""
-        self.tell(self.link, links.LinkClosed())
 
     def new_epoch(self, epoch: Epoch) -> None:
         """Destroy the bits of the old epoch first."""
@@ -86,89 +64,10 @@ class SharedStream(InStep):
         self.batches.destroy()
         super().new_epoch(epoch)
 
-    # The quantum link (R1, R2)
-
-    @handles(links.AskLink)
-    def on_ask_link(self, _: links.AskLink) -> None:
-        """A link has started: tell it whether it may run."""
-        if self.standing.ready and self.peer_up:
-            self._tell_credit(opened=True)
-        else:
-            self.tell(self.sender, links.LinkClosed())
-
-    @handles(links.Emitted)
-    def on_emitted(self, news: links.Emitted) -> None:
-        """Keep what is being sent until a batch names it."""
-        if self._of_this_epoch(news.epoch):
-            payloads = [payload.reveal() for payload in news.payloads]
-            self.batches.emit(news.first, payloads, self.clock.now, 2 * WINDOW)
-            self._tell_credit()
-
-    @handles(links.Received)
-    def on_received(self, news: links.Received) -> None:
-        """Collect what arrives; form a batch when there is enough, or soon."""
-        if not self._of_this_epoch(news.epoch):
-            return
-        payloads = [payload.reveal() for payload in news.payloads]
-        limit = min(2 * WINDOW, max(0, self._room()))
-        self.batches.arrive(news.seqs, payloads, self.clock.now, limit)
-        self.system.meter.add("protokms_datagrams_received", len(payloads), peer=self.store)
-        self._form(BATCH_MAX)
-        if self.batches.arrived and not self._forming:
-            self._forming = True
-            self.remind(FORM_WAIT_S, FormNow())
-
-    @handles(FormNow)
-    def form_now(self, _: FormNow) -> None:
-        """Form a batch of whatever is there."""
-        self._forming = False
-        if self.standing.ready:
-            self._form(BATCH_MIN)
-
-    def _form(self, at_least: int) -> None:
-        for number in self.batches.form(at_least):
-            self._say_held(number)
-
-    def _of_this_epoch(self, epoch: bytes) -> bool:
-        return self.standing.ready and epoch == self.standing.datagram_epoch
-
-    def _room(self) -> int:
-        batches = self.batches
-        pending = batches.undecided + batches.emitted + batches.arrived
-        return self.max_octets - self.stream.octets - pending
-
-    def _room_to_tell(self) -> int:
-        self._room_told = min(WINDOW, max(0, self._room()))
-        self._room_at = self.clock.now
-        return self._room_told
-
-    def _tell_room(self, now: float) -> None:
-        """Say again that there is room: a paused sender makes no batch for it to ride beside."""
-        if self._room_told < WINDOW and now - self._room_at >= REPEAT_S:
-            head = self.standing.head(now=True)
-            self.tell(self.peer, blocks.Room(head=head, credit=self._room_to_tell()))
-
-    @handles(blocks.Room)
-    def on_room(self, word: blocks.Room) -> None:
-        """The receiver of datagrams has so much room."""
-        if self.admit(word.head):
-            self._peer_credit = max(0, word.credit)
-            self._tell_credit()
-
-    def _tell_credit(self, *, opened: bool = False) -> None:
-        """Tell the link how much more it may emit."""
-        window = min(WINDOW, self._peer_credit, self.max_octets - self.stream.octets)
-        credit = max(0, window - self.batches.emitted)
-        epoch = self.standing.datagram_epoch
-        if opened:
-            self.tell(self.link, links.LinkOpened(epoch=epoch, credit=credit))
-        elif self.standing.resumed and credit != self._credit_told:
-            self.tell(self.link, links.Credit(epoch=epoch, octets=credit))
-        self._credit_told = credit
-
     # Batches (R2, R3)
 
-    def _say_held(self, number: int) -> None:
+    def say_held(self, number: int) -> None:
+        """Say, again and again, that we hold a batch."""
         held = self.batches.held[number]
         held.told = self.clock.now
         self.say(
@@ -178,7 +77,7 @@ class SharedStream(InStep):
                 runs=held.runs,
                 lengths=held.lengths,
                 tag=held.tag,
-                credit=self._room_to_tell(),
+                credit=self.room_to_tell(),
             )
         )
 
@@ -187,12 +86,12 @@ class SharedStream(InStep):
         """Decide, once; repeat the decision."""
         if not self.admit(word.head) or self.standing.frozen:
             return
-        self._peer_credit = max(0, word.credit)
+        self.peer_credit = max(0, word.credit)
         known = word.batch in self.batches.decided
         decision = self.batches.decide(word)
         if decision is not None:
             self._say_decision(word.batch)
-            self._tell_credit()
+            self.tell_credit()
         if decision is not None and not known:
             name = "confirmed" if decision else "discarded"
             self.system.meter.add("protokms_batches_decided", decision=name, peer=self.store)
@@ -217,7 +116,7 @@ class SharedStream(InStep):
         if not self.admit(head):
             return
         self.batches.conclude(batch, confirmed=confirmed)
-        credit = self._room_to_tell()
+        credit = self.room_to_tell()
         self.say(blocks.BlocksSettled(head=self.standing.head(), batch=batch, credit=credit))
         self.lease_ahead()
         self.on_stock()
@@ -226,9 +125,9 @@ class SharedStream(InStep):
     def on_settled(self, word: blocks.BlocksSettled) -> None:
         """The holder knows; make use of the segment."""
         if self.admit(word.head):
-            self._peer_credit = max(0, word.credit)
+            self.peer_credit = max(0, word.credit)
             self.batches.settle(word.batch)
-            self._tell_credit()
+            self.tell_credit()
             self.lease_ahead()
             self.on_stock()
 
@@ -334,25 +233,26 @@ class SharedStream(InStep):
     def on_tick(self, now: Clock) -> None:
         """Repeat, forget what nobody named, burn what nobody uses."""
         if not self.standing.resumed:
-            self.ask_peer()
+            self.ask_again()
             return
         self.batches.forget_arrived(now.now - ARRIVED_S)
-        lost = self.batches.forget_emitted(now.now - EMITTED_S)
-        if lost:
-            self.system.meter.add("protokms_octets_lost", lost, peer=self.store)
-            self._tell_credit()
+        self.count_lost(self.batches.forget_emitted(now.now - EMITTED_S))
         self._ahead = max(min(LEASE_LEAST, self.lease_octets), self._ahead * 7 // 8)
         self.stream.burn_idle(now.now - IDLE_BURN_S)
-        self._tell_room(now.now)
+        self.tell_room(now.now)
         self.repeat(now)
         self._export()
+
+    def ask_again(self) -> None:
+        """The peer has not said where it stands: ask once more."""
+        self.ask_peer()
 
     def repeat(self, now: Clock, *, everything: bool = False) -> None:
         """Say again what has not been acknowledged for a while."""
         before = now.now if everything else now.now - REPEAT_S
         stream, batches = self.stream, self.batches
         for number in [n for n, held in batches.held.items() if held.told <= before][:REPEATS_MAX]:
-            self._say_held(number)
+            self.say_held(number)
         for n in [n for n, it in batches.decided.items() if it.told <= before][:REPEATS_MAX]:
             self._say_decision(n)
         for name in [n for n, told in stream.giving.items() if told <= before][:REPEATS_MAX]:

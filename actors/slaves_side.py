@@ -1,5 +1,6 @@
 """The slaves' side of a shared store: holds what the peer announces, hands it out (R9, P5)."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from actors.base import Later, System, handles
@@ -175,19 +176,31 @@ class SlavesSide(Pads):
         self.not_draining()
         unknown = dict.fromkeys(n.grant for n in ask.names if not self.vault.knows(n.grant))
         in_step = self.peer_up and self.standing.ready
-        if unknown and not in_step and self.options.mode == "local":
+        waking = self.idle and self.options.mode == "local"
+        if unknown and not (in_step or waking) and self.options.mode == "local":
             raise Refused("peer_down", f"{self.store} may know of this key, and is away")
-        if not unknown or not in_step:
+        if not unknown or not (in_step or waking):
             return super().get_key_with_ids(ask)
         if len(self._queries) >= QUERIES_MAX:
             raise Refused("busy", f"too many fetches wait for word from {self.store}")
         answer = self.later()
         self._queries.append(Query(ask, answer, set(unknown), self.clock.now + QUERY_S))
         self.remind(QUERY_S, QueriesDue())
+        if in_step:
+            self._ask_owner(unknown)
+        else:
+            self.wake()
+        return answer
+
+    def _ask_owner(self, unknown: Iterable[bytes]) -> None:
         head = self.standing.head(now=True)
         for id_ in unknown:
             self.tell(self.peer, grants.GrantQuery(head=head, id=id_))
-        return answer
+
+    def on_resumed(self) -> None:
+        """A distant owner is awake: ask for what fetches wait for."""
+        super().on_resumed()
+        self._ask_owner(dict.fromkeys(id_ for it in self._queries for id_ in sorted(it.unknown)))
 
     @handles(grants.GrantUnknown)
     def on_unknown(self, word: grants.GrantUnknown) -> None:
@@ -208,6 +221,10 @@ class SlavesSide(Pads):
 
     def _fetch(self, query: Query) -> None:
         ask = query.ask
+        if query.unknown and self.options.mode == "local" and not self.in_touch:
+            why = f"{self.store} may know of this key, and is away"
+            query.answer(Failed(code="peer_down", why=why))
+            return
         try:
             octets, receipt = self.vault.fetch(ask.master, ask.slave, ask.names, self.clock.now)
         except Refused as no:

@@ -58,20 +58,26 @@ class Segment:
         after = bisect_left(self.used, (end,))
         return after > 0 and self.used[after - 1][1] > start
 
-    def mark(self, start: int, end: int) -> None:
-        """Mirror: the owner has used these octets."""
+    @property
+    def left(self) -> int:
+        """Octets that the owner may still allocate, as far as this end knows."""
+        return self.free if self.mine else len(self.octets) - sum(e - s for s, e in self.used)
+
+    def mark(self, start: int, end: int) -> int:
+        """Mirror: the owner has used these octets; return how many of them are news."""
         self.blank(start, end)
         if self.used and self.used[-1][1] == start:  # nearly always: owners go front to back
             self.used[-1] = (self.used[-1][0], end)
-        else:
-            first = bisect_left(self.used, (start,))
-            if first and self.used[first - 1][1] >= start:
-                first -= 1
-            after = bisect_right(self.used, (end, len(self.octets)))
-            met = self.used[first:after]
-            if met:
-                start, end = min(start, met[0][0]), max(end, met[-1][1])
-            self.used[first:after] = [(start, end)]
+            return end - start
+        first = bisect_left(self.used, (start,))
+        if first and self.used[first - 1][1] >= start:
+            first -= 1
+        after = bisect_right(self.used, (end, len(self.octets)))
+        met = self.used[first:after]
+        if met:
+            start, end = min(start, met[0][0]), max(end, met[-1][1])
+        self.used[first:after] = [(start, end)]
+        return end - start - sum(e - s for s, e in met)
 
 
 class Stream:
@@ -86,9 +92,11 @@ class Stream:
         self._ready: dict[SegmentId, Segment] = {}
         self._finished: dict[SegmentId, Segment] = {}
         self._dirty: set[SegmentId] = set()
-        self.octets = self.stock = self.usable = self.asked = 0
+        self.octets = self.stock = self.usable = self.asked = self.theirs = 0
         """Octets in all segments; of ours and unused; of those, in leases that the peer holds, and
-        in leases that it does not hold yet."""
+        in leases that it does not hold yet; of the peer's and not known to be used."""
+        self.came = 0
+        """Octets of all segments that have come in this life."""
         self.fresh_octets = {True: 0, False: 0}
         """Octets in segments never leased: of ours, and of the peer's."""
         bits = {id_: octets for id_, _, octets in shelf.each("bits")}
@@ -112,6 +120,7 @@ class Stream:
         """A confirmed batch becomes a segment; its first owner follows from its number (R5)."""
         segment = Segment(name, bytearray(octets), name.batch % 2 == self.end)
         self._add(segment)
+        self.came += len(octets)
         if write_bits:
             self._journal.put("bits", segment_key(name), None, octets)
         self._save(segment)
@@ -129,7 +138,7 @@ class Stream:
             table.clear()
         for fresh in (mine, theirs, self._dirty):
             fresh.clear()
-        self.octets = self.stock = self.usable = self.asked = 0
+        self.octets = self.stock = self.usable = self.asked = self.theirs = 0
         self.fresh_octets = {True: 0, False: 0}
 
     # Ownership (R5)
@@ -144,6 +153,7 @@ class Stream:
         assert segment.mine, "only the owner gives"
         assert not segment.leased, "only fresh segments move"
         self.stock -= segment.free
+        self.theirs += segment.free
         self._not_fresh(segment)
         segment.mine, segment.n = False, segment.n + 1
         self._is_fresh(segment)
@@ -163,6 +173,7 @@ class Stream:
             segment.mine, segment.n = True, n
             self._is_fresh(segment)
             self.stock += segment.free
+            self.theirs -= segment.free
             self._drop_giving(name)
             self._save(segment)
             self._standing.count()
@@ -294,7 +305,7 @@ class Stream:
             name = SegmentId(piece.holder, piece.batch)
             segment = self.segments.get(name)
             if segment and not segment.mine:
-                segment.mark(piece.offset, piece.offset + piece.length)
+                self.theirs -= segment.mark(piece.offset, piece.offset + piece.length)
                 self._dirty.add(name)
 
     def wipe(self) -> None:
@@ -311,7 +322,10 @@ class Stream:
     def _add(self, segment: Segment) -> None:
         self.segments[segment.id] = segment
         self.octets += len(segment.octets)
-        self.stock += segment.free if segment.mine else 0
+        if segment.mine:
+            self.stock += segment.free
+        else:
+            self.theirs += segment.left
         if not segment.leased:
             self._is_fresh(segment)
 
@@ -328,6 +342,7 @@ class Stream:
         del self.segments[segment.id]
         self._finished.pop(segment.id, None)
         self.octets -= len(segment.octets)
+        self.theirs -= 0 if segment.mine else segment.left
         segment.blank(0, len(segment.octets))
         self._dirty.discard(segment.id)
         self._drop_giving(segment.id)

@@ -19,6 +19,7 @@ def check_counters(store: KeyStore) -> None:
     free = {name: segment.free for name, segment in stream.segments.items()}
     _same("octets", stream.octets, sum(len(s.octets) for s in segments))
     _same("stock", stream.stock, sum(s.free for s in segments if s.mine))
+    _same("theirs", stream.theirs, sum(s.left for s in segments if not s.mine))
     _same("usable", stream.usable, sum(free[name] for name in stream._ready))
     _same("asked", stream.asked, sum(free[name] for name in stream._asking))
     for mine in (True, False):
@@ -71,6 +72,7 @@ def check_rest(a: KeyStore, b: KeyStore) -> None:
             "leases asked for": list(store.stream._asking),
             "segments to close": store.stream.closable(),
             "requests": list(store._asked),
+            "requests that wait for the peer": store.sleepers,
             "pads asked for": list(store._waiters),
             "fetches": list(store._queries),
             "effects": store._effects,

@@ -203,7 +203,7 @@ TABLE = [
         "R2",
         "a full store never says that there is room",
         SharedStream,
-        "_tell_room",
+        "tell_room",
         broken.nothing,
         stream.test_r2_a_full_store_pauses_the_far_sender_and_lets_it_go_on,
     ),

@@ -2,10 +2,11 @@
 
 import pytest
 
+from actors.link_side import WINDOW
 from actors.protocol import blocks, grants
 from actors.protocol.blocks import SegmentId
 from actors.protocol.common import Failed
-from actors.shared_stream import EMITTED_S, IDLE_BURN_S, WINDOW, SharedStream
+from actors.shared_stream import EMITTED_S, IDLE_BURN_S, SharedStream
 from tests.system.ledger_check import check_counters, check_rest
 from tests.system.pair import Pair
 from transport.message import Secret
@@ -218,12 +219,12 @@ def test_r2_the_holder_never_discards_by_itself() -> None:
 def test_r2_a_full_store_pauses_the_far_sender_and_lets_it_go_on() -> None:
     pair = Pair(max_bits=8 * 40_000)
     pair.fill(8, 5000)
-    full = pair.store("a")._peer_credit
+    full = pair.store("a").peer_credit
     pair.key(200, 64)
     pair.cluster.advance(IDLE_BURN_S + 10)
 
     assert full < 5000
-    assert pair.store("a")._peer_credit > full
+    assert pair.store("a").peer_credit > full
     before = pair.store("a").stream.octets
     pair.fill(1, 5000)
     assert pair.store("a").stream.octets > before

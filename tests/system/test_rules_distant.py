@@ -1,0 +1,374 @@
+"""Stores of distant peers: filled between two marks, woken when idle; what the router hears."""
+
+import pytest
+
+from actors.batches import BATCH_MAX
+from actors.demand import LEAST
+from actors.filling import ASK_EVERY_S, BATCHES_LEAST, LEVEL_EVERY_S
+from actors.protocol import blocks, grants, keys, links, routes
+from actors.protocol.common import Failed
+from actors.protocol.peers import PeerDown
+from protokms.testing.probe import Probe
+from tests.system.pair import Pair
+from transport.message import Message
+
+STATUS = keys.GetStatus(master="alice", slave="bob", size=32)
+LINK_A, LINK_B = "virtual_link/b@a", "virtual_link/a@b"
+
+
+def distant(**options: object) -> tuple[Pair, Probe]:
+    pair = Pair(virtual=True, **options)  # type: ignore[arg-type]
+    link = pair.cluster.probe(LINK_A)
+    for node, at in (("a", LINK_A), ("b", LINK_B)):
+        pair.cluster.tell(pair.at(node), links.AskLink(), sender=at)
+    pair.cluster.settle()
+    return pair, link
+
+
+def credit(link: Probe) -> int:
+    """The last credit that a link was given."""
+    for body in reversed(link.received):
+        if isinstance(body, links.LinkOpened):
+            return body.credit
+        if isinstance(body, links.Credit):
+            return body.octets
+        if isinstance(body, links.LinkClosed):
+            return 0
+    return 0
+
+
+def fill(pair: Pair, link: Probe) -> int:
+    """Draw as long as there is credit; return the octets."""
+    total = 0
+    for _ in range(200):
+        octets = min(4000, credit(link))
+        if octets < 1100:
+            break
+        pair.feed(octets)
+        total += octets
+        pair.cluster.advance(0.2)
+    return total
+
+
+def idle(pair: Pair) -> None:
+    """Connections are closed, as nobody has said anything for a while."""
+    for node in ("a", "b"):
+        pair.cluster.tell(pair.at(node), PeerDown(peer=pair.made(node).peer))
+    pair.cluster.settle()
+    pair.wire.clear()
+
+
+def code(answer: Message) -> str:
+    assert isinstance(answer, Failed), answer
+    return answer.code
+
+
+# Marks
+
+
+def test_a_store_is_filled_up_to_its_mark_and_no_further() -> None:
+    pair, link = distant()
+
+    total = fill(pair, link)
+
+    assert LEAST - LEAST // 16 <= pair.store("a").held <= LEAST <= total + 4000
+    pair.cluster.advance(60.0)
+    assert credit(link) == 0
+
+
+def test_it_is_filled_again_once_the_lower_mark_is_passed_not_before() -> None:
+    pair, link = distant()
+    fill(pair, link)
+    store = pair.store("a")
+    pair.cluster.tell(pair.at("a"), links.Marks(low_bits=4 * LEAST, high_bits=8 * LEAST))
+    given = []
+    while store.held >= store.level.low:
+        given.append(credit(link))
+        pair.key(16, 32, at="a" if store.stream.stock > 4000 else "b")
+
+    assert set(given) == {0}
+    assert credit(link) >= store.level.high - store.level.low
+
+
+def test_both_ends_own_some_of_a_small_store() -> None:
+    pair, link = distant()
+
+    fill(pair, link)
+
+    assert len(pair.store("a").stream.segments) >= BATCHES_LEAST - 2
+    for node in ("a", "b"):
+        assert pair.store(node).stream.stock >= LEAST // 4
+        pair.key(8, 32, at=node)
+
+
+def test_the_marks_follow_what_is_asked_at_both_ends() -> None:
+    pair, link = distant()
+    for _ in range(60):
+        fill(pair, link)
+        for node in ("a", "b"):
+            pair.enc(32, 64, at=node)
+        pair.cluster.advance(0.3)
+
+    here, there = pair.store("a"), pair.store("b")
+    assert pair.said(blocks.Demand, "a")
+    assert pair.said(blocks.Demand, "b")
+    assert here.level.high > 1.2 * LEAST
+    assert here.level.high == pytest.approx(there.level.high, rel=0.4)
+    assert here.held > LEAST
+
+
+def test_a_request_larger_than_all_that_is_held_raises_the_marks() -> None:
+    pair, link = distant()
+    fill(pair, link)
+
+    assert code(pair.enc(1000, 100)) == "no_keys"
+    for _ in range(4):
+        pair.cluster.advance(1.0)
+        fill(pair, link)
+
+    assert isinstance(pair.enc(1000, 100), keys.Keys)
+
+
+def test_what_the_other_end_cannot_serve_is_filled_in_from_here() -> None:
+    pair, link = distant()
+    fill(pair, link)
+
+    assert code(pair.enc(1000, 100, at="b")) == "no_keys"
+    for _ in range(4):
+        pair.cluster.advance(1.0)
+        fill(pair, link)
+
+    assert isinstance(pair.enc(1000, 100, at="b"), keys.Keys)
+
+
+def test_marks_set_by_hand_hold() -> None:
+    pair, link = distant()
+    pair.cluster.tell(pair.at("a"), links.Marks(low_bits=8 * 50_000, high_bits=8 * 80_000))
+    pair.cluster.settle()
+
+    fill(pair, link)
+
+    assert 75_000 <= pair.store("a").held <= 80_000
+    assert pair.store("a").level.low == 50_000
+    assert pair.store("a").batches.most <= BATCH_MAX
+
+
+def test_a_quantum_link_fills_a_store_up_to_its_limit() -> None:
+    pair = Pair()
+    link = pair.cluster.probe("quantum_link/b@a")
+    pair.fill(12, 8000)
+
+    pair.cluster.tell(pair.at("a"), links.AskLink(), sender="quantum_link/b@a")
+    pair.cluster.settle()
+
+    assert credit(link) == 2 << 20
+
+
+def test_a_peer_says_any_demand_and_the_limit_holds() -> None:
+    pair, _ = distant(max_bits=1 << 20)
+
+    for rate, most in ((-5, -5), (1 << 62, 1 << 62)):
+        head = pair.store("b").standing.head()
+        pair.say("a", blocks.Demand(head=head, rate=rate, most=most))
+        pair.cluster.settle()
+
+        assert 0 < pair.store("a").level.high <= 1 << 17
+
+
+# R14: withdrawn
+
+
+def test_r14_what_was_withdrawn_is_discarded_though_it_arrives() -> None:
+    pair, link = distant()
+    epoch = pair.store("a").standing.datagram_epoch
+    payload = pair.feed(4000, lose=True)
+    before = pair.store("a").batches.emitted
+
+    pair.cluster.tell(pair.at("a"), links.Withdrawn(epoch=epoch), sender=LINK_A)
+    pair.arrive(pair.at("b").replace("key_store/a@", ""), epoch, pair.seq - 1, payload)
+    pair.cluster.advance(2.0)
+
+    assert before == 4000
+    assert pair.store("a").batches.emitted == 0
+    assert pair.said(blocks.BlocksDiscarded, "a")
+    assert not pair.store("b").stream.segments
+    assert credit(link) == LEAST
+
+
+def test_r14_a_withdrawal_of_another_epoch_withdraws_nothing() -> None:
+    pair, _ = distant()
+    pair.feed(4000, lose=True)
+
+    pair.cluster.tell(pair.at("a"), links.Withdrawn(epoch=bytes(16)), sender=LINK_A)
+    pair.cluster.settle()
+
+    assert pair.store("a").batches.emitted == 4000
+
+
+# Idle peers
+
+
+def test_an_idle_pair_says_nothing() -> None:
+    pair, link = distant()
+    fill(pair, link)
+    pair.cluster.advance(5.0)
+    idle(pair)
+
+    pair.cluster.advance(120.0)
+
+    assert pair.wire == []
+
+
+def test_a_request_wakes_an_idle_peer() -> None:
+    pair, link = distant()
+    fill(pair, link)
+    pair.cluster.advance(5.0)
+    idle(pair)
+
+    key = pair.key(2, 32)
+
+    assert pair.fetch(key.grant, 0, 1)[0] == key.octets.reveal()
+
+
+def test_a_request_to_a_peer_that_does_not_wake_is_refused_in_time() -> None:
+    pair, link = distant()
+    fill(pair, link)
+    idle(pair)
+    honest = pair.cluster.ask(pair.at("a"), STATUS)
+    pair.cluster.crash("b")
+    front = pair.cluster.probe("front@a")
+    front.question(pair.at("a"), keys.GetKey(master="alice", slaves=("bob",), number=1, size=32))
+
+    pair.cluster.advance(2.9)
+    early = list(front.received)
+    pair.cluster.advance(0.8)
+
+    assert isinstance(honest, keys.Stock)
+    assert honest.stored > 100
+    assert not early
+    assert code(front.received[0]) == "peer_down"
+    assert pair.cluster.ask(pair.at("a"), STATUS) == keys.Stock(stored=0, capacity=262_144)
+
+
+def test_after_a_restart_of_the_peer_an_idle_store_serves_again() -> None:
+    pair, link = distant()
+    fill(pair, link)
+    pair.cluster.advance(5.0)
+    idle(pair)
+    pair.lost = {blocks.ResumeAsk, blocks.Resume}
+    pair.cluster.restart("b")
+    pair.cluster.advance(20.0)
+    pair.lost = set()
+
+    answer = pair.enc(1, 32)
+
+    assert isinstance(answer, keys.Keys)
+
+
+def test_a_peer_without_a_connection_is_asked_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair, _ = distant()
+    pair.cluster.crash("b")
+    pair.cluster.tell(pair.at("a"), PeerDown(peer="b"))
+    store, asked = pair.store("a"), []
+    store.ask_peer()
+    pair.cluster.settle()
+    monkeypatch.setattr(store, "ask_peer", lambda: asked.append(pair.cluster.now))
+
+    pair.cluster.advance(10 * ASK_EVERY_S)
+
+    assert 8 <= len(asked) <= 10
+
+
+def test_a_store_below_its_mark_is_worth_a_connection_while_somebody_fills_it() -> None:
+    pair, _ = distant()
+    idle(pair)
+    pair.cluster.advance(30.0)
+    before = pair.said(blocks.ResumeAsk, "a")
+
+    pair.cluster.tell(pair.at("a"), links.Marks(low_bits=0, high_bits=0))
+    pair.cluster.advance(2 * ASK_EVERY_S)
+
+    assert not before
+    assert pair.said(blocks.ResumeAsk, "a")
+    assert pair.store("a").in_touch
+
+
+def test_requests_that_wait_for_a_peer_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.waking.SLEEPERS_MAX", 2)
+    pair, link = distant()
+    fill(pair, link)
+    idle(pair)
+    pair.cluster.crash("b")
+    front = pair.cluster.probe("front@a")
+    ask = keys.GetKey(master="alice", slaves=("bob",), number=1, size=32)
+
+    for _ in range(3):
+        front.question(pair.at("a"), ask)
+    pair.cluster.settle()
+
+    assert [code(body) for body in front.received] == ["busy"]
+
+
+def test_a_neighbour_that_is_away_is_not_waited_for() -> None:
+    pair = Pair()
+    pair.fill()
+    idle(pair)
+
+    assert code(pair.enc(wait=0.1)) == "peer_down"
+
+
+def test_r9_local_a_fetch_wakes_an_idle_owner() -> None:
+    pair, link = distant(mode="local")
+    fill(pair, link)
+    pair.lost = {grants.GrantsAnnounced}
+    key = pair.key(1, 32)
+    idle(pair)
+    pair.lost = {blocks.ResumeAsk}
+    asleep = pair.dec(key.grant)
+    pair.lost = set()
+
+    assert code(asleep) == "peer_down"
+    assert pair.fetch(key.grant)[0] == key.octets.reveal()
+
+
+# What the router hears
+
+
+def test_the_router_hears_how_a_quantum_link_stands() -> None:
+    pair = Pair()
+    router = pair.cluster.probe("router@a")
+    pair.fill(8)
+    busy = router.of(routes.LinkLevel)[-1]
+    router.clear()
+
+    pair.cluster.advance(4 * LEVEL_EVERY_S)
+    levels = router.of(routes.LinkLevel)
+
+    assert busy.peer == "b"
+    assert busy.ready
+    assert busy.stock == pair.store("a").stream.stock
+    assert busy.rate > 0
+    assert levels[-1].rate < busy.rate
+    assert 4 <= len(levels) <= 8
+
+
+def test_the_router_hears_when_a_link_is_out_of_step() -> None:
+    pair = Pair()
+    router = pair.cluster.probe("router@a")
+    pair.fill()
+
+    pair.cluster.crash("b")
+    pair.cluster.tell(pair.at("a"), PeerDown(peer="b"))
+    pair.cluster.advance(1.0)
+
+    assert not router.of(routes.LinkLevel)[-1].ready
+
+
+def test_the_router_hears_nothing_of_distant_stores() -> None:
+    pair, link = distant()
+    router = pair.cluster.probe("router@a")
+
+    fill(pair, link)
+    pair.cluster.advance(10.0)
+
+    assert not router.received
