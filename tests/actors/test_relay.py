@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from actors import relay_out
 from actors.lanes import ASKED_MAX, CHUNK_MAX, HELD_MAX, QUEUE_MAX, WINDOW
 from actors.protocol import pads, relay
 from actors.protocol.common import Failed, Health, Healthy
@@ -601,3 +602,19 @@ def test_a_relay_is_well_and_says_what_it_has() -> None:
     answer = hops.cluster.ask("relay/b@a", Health())
 
     assert answer == Healthy(ready=True, reasons=(), facts=(("lanes", "1"), ("chunks", "1")))
+
+
+def test_r13_frames_that_wait_behind_a_slow_hop_hold_no_other_lane_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay_out, "FLYING_MAX", WINDOW)
+    hops = opened("ab")
+    hops.open(OTHER)
+    hops.far.on(relay.Pass, lambda ask: relay.Passed() if ask.chunk.session == OTHER else None)
+    hops.send(*range(1, WINDOW + 1))
+
+    sent = hops.send(50, session=OTHER)
+    assert 50 not in hops.arrived()
+    hops.cluster.advance(1.6)
+
+    assert hops.arrived().get(50) == sent[50]
