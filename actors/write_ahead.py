@@ -9,6 +9,7 @@ whatever was committed after that. But every commit is on the disk before the ne
 import struct
 import sys
 from array import array
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,8 +59,10 @@ def _head(octets: bytes, page: int) -> _Log:
     big = bool(magic & 1)
     if magic & ~1 == _MAGIC and _add((0, 0), octets[:_SUMMED], big=big) == tuple(rest[2:]):
         return _Log(size, (rest[0], rest[1]), big, (rest[2], rest[3]))
-    _, _, first, second, *_ = _FRAME.unpack_from(octets, _HEAD.size)
-    return _Log(page, (first, second), big, None)
+    step = _FRAME.size + page
+    salts = (octets[at + 8 : at + 16] for at in range(_HEAD.size, len(octets) - step + 1, step))
+    ((salt, _),) = Counter(salts).most_common(1)
+    return _Log(page, (int.from_bytes(salt[:4], "big"), int.from_bytes(salt[4:], "big")), big, None)
 
 
 def _whole(octets: bytes, frames: range, log: _Log) -> int:

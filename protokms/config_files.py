@@ -82,16 +82,16 @@ def _from_credential(name: str, key: str, report: Report) -> bytes | None:
 
 def _check_socket(path: Path, report: Report) -> None:
     folder = path.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
         reason = f"{folder} is no folder to write in"
         report.add("manage.socket", reason, "make it, or correct the path")
-    elif path.exists() and not path.is_socket():
+    elif os.path.exists(path) and not path.is_socket():
         report.add("manage.socket", "is there already, and no socket", "correct the path", path)
 
 
 def _check_data(data: Path, report: Report) -> None:
     folder = data.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
         report.add(
             "node.data", f"{folder} is no folder to write in", "make it, or correct the path"
         )

@@ -48,8 +48,8 @@ def test_slow_heads_and_slow_bodies_are_cut_while_others_are_served(
     chunked = request("POST", ENC, "Transfer-Encoding: chunked", body=b"9000\r\n{")
 
     async def all_at_once() -> tuple[list[str], list[str]]:
-        slow = [drip(attacker, head, b"a") for head in heads for _ in range(8)]
-        slower = [drip(attacker, head, b" ") for head in (body, chunked) for _ in range(16)]
+        slow = [drip(attacker, head, b"a") for head in heads for _ in range(4)]
+        slower = [drip(attacker, head, b" ") for head in (body, chunked) for _ in range(8)]
         both = asyncio.gather(*slow, *slower)
         for _ in range(5):
             await asyncio.to_thread(town.unharmed)

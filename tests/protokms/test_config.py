@@ -442,3 +442,15 @@ def test_a_management_socket_needs_a_short_name_and_a_folder(home: Path) -> None
     assert "more than 64" in found("x" * 65)[0]
     assert found("nowhere/s")[0].endswith("is no folder to write in")
     assert found("file") == ["is there already, and no socket"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + "/store.db"])
+def test_a_path_that_is_too_long_is_told(home: Path, name: str) -> None:
+    file = home / "node.toml"
+    file.write_text(
+        file.read_text().replace('"store.db"', f'"{name}"').replace('"manage.sock" ', f'"{name}" ')
+    )
+
+    keys = {problem.key for problem in config.check(file)}
+
+    assert {"node.data", "manage.socket"} <= keys
