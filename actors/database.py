@@ -16,8 +16,8 @@ Connection = sqlite3.Connection
 VERSION = 1
 _APPLICATION = 0x4B4D5331
 PAGE = 8192  # of 4096, 8192, 16384 the best for small rows and 64 KiB segments together
-_WAL_PAGES = 1000
-_CHUNKS = (64, 32, 16, 8, 4, 2, 1)
+_WAL_PAGES = 4000  # 32 MiB; a checkpoint stops all commits, so let many share one
+_CHUNKS = (64, 32, *range(16, 0, -1))
 
 # An ordinary table with an index takes small rows at 1.7 times the speed of WITHOUT ROWID.
 _SCHEMA = """
@@ -87,6 +87,7 @@ def _connect(path: Path) -> Connection:
         isolation_level=None,
         check_same_thread=False,
         timeout=0.0,
+        cached_statements=4 * len(_CHUNKS),
     )
     # Before anything is read: then the index of the log is kept in memory, not in a shared file.
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -146,6 +147,10 @@ class Many:
 
     def __init__(self, head: str, row: str, between: str, tail: str = "") -> None:
         self._texts = {n: f"{head}{between.join([row] * n)}{tail}" for n in _CHUNKS}
+
+    def at_once(self, rows: Sequence[object]) -> bool:
+        """Tell whether `run` would be a single statement, which is a transaction by itself."""
+        return len(rows) in self._texts
 
     def run(self, db: Connection, rows: Sequence[Sequence[object]]) -> int:
         """Run it for all the rows; return how many rows of the table it changed."""

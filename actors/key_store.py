@@ -17,14 +17,12 @@ from actors.protocol.common import Failed, Health, Healthy, Refused
 from actors.protocol.grants import Grant
 from actors.shared_stream import REPEATS_MAX
 from actors.standing import Epoch
-from actors.stream import NEVER
 from actors.vault import Clock
 from transport.message import Secret
 
 UNACKED_MAX = 4096
 ASKED_MAX = 1024
 VOLLEYS_MAX = 8
-VOLLEY_GAP_S = 0.005
 VOLLEY_GRANTS = 128
 _PASSED_ON = frozenset({"too_many_undelivered", "frozen"})
 """What a peer may say of a refusal to an SAE here; whatever else it says is not the SAE's fault."""
@@ -44,7 +42,7 @@ class KeyStore(OwnerLimits):
     def __init__(self, system: System, name: str, options: StoreOptions) -> None:
         super().__init__(system, name, options)
         self._asked: deque[Asked] = deque()
-        self._volley, self._volley_at = 0, NEVER
+        self._volley = 0
 
     def load(self, shelf: Shelf) -> None:
         """Rebuild what was allocated and not acknowledged."""
@@ -107,16 +105,14 @@ class KeyStore(OwnerLimits):
             made.append(self._allocate(self._asked.popleft(), now))
         self.lease_ahead()
         if made and not local:
-            self._volley_at = now.now
             self._announce(made, now=True)
         elif made:
             head = self.standing.head()
             self.say(grants.GrantsAnnounced(head=head, grants=tuple(made)))
 
     def _volley_is_out(self) -> bool:
-        """Whether an announcement is on its way that may be back soon."""
-        recent = self.clock.now - self._volley_at < VOLLEY_GAP_S
-        return bool(self.issuer.volleys) and (recent or len(self.issuer.volleys) >= VOLLEYS_MAX)
+        """Whether so many announcements are on their way that the next one waits."""
+        return len(self.issuer.volleys) >= VOLLEYS_MAX
 
     def committed(self, mark: int) -> None:
         """Local grants that waited for this commit go into the next."""

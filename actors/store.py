@@ -131,7 +131,8 @@ class StoreFile:
         last = {(each.store, each.kind, each.id): each for each in changes}
         drops = [key for key, each in last.items() if isinstance(each, Drop)]
         puts = [self._sealed(each) for each in last.values() if isinstance(each, Row)]
-        with errors(self.path), transaction(self._db):
+        alone = not drops and _PUT.at_once(puts)
+        with errors(self.path), contextlib.nullcontext() if alone else transaction(self._db):
             dropped = _DROP.run(self._db, drops)
             _PUT.run(self._db, puts)
         self.owed += dropped + len(puts)

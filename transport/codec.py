@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable
 from functools import cache
 from operator import attrgetter
-from typing import Any, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Protocol, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import msgpack
 
@@ -24,6 +24,8 @@ MAX_FRAME = 1 << 20
 _SECRET = 1  # the msgpack extension type of sealed key material
 _TOKEN_LIMIT = 1 << 63
 _PLAIN = {bool, bytes, int, str}
+_DONE = {*_PLAIN, Secret}
+_FRAME = [str, str, int, bool, str, str, list]
 _FRAME_ITEMS = 7
 _TRACE_LIMIT = 64
 
@@ -64,8 +66,9 @@ def encode(envelope: Envelope, sealer: Sealer | None = None) -> bytes:
     def pack(value: Any) -> Any:
         if isinstance(value, Secret) and sealer:
             return msgpack.ExtType(_SECRET, sealer.seal(value.reveal()))
-        if dataclasses.is_dataclass(value):
-            return _values(type(value))(value)
+        kind = type(value)
+        if dataclasses.is_dataclass(kind):
+            return _values(kind)(value)
         raise TypeError(f"{type(value).__name__} does not travel")
 
     values = _values(type(body))(body)
@@ -98,12 +101,11 @@ def decode(octets: bytes, peer: str, sealer: Sealer | None = None) -> Envelope:
         if type(row) is not list or len(row) != _FRAME_ITEMS:
             raise ValueError("a frame is a list of seven")
         name, to, token, answer, trace, kind, values = row
-        for value, must in ((name, str), (to, str), (trace, str), (kind, str)):
-            _exactly(must)(value)
+        if list(map(type, row)) != _FRAME:
+            raise TypeError("a frame is name, to, token, answer, trace, word and fields")
         if not (is_name(name) and len(trace) <= _TRACE_LIMIT):
             raise ValueError("no name of an actor, or too long a trace")
-        _exactly(bool)(answer)
-        if type(token) is not int or not 0 <= token < _TOKEN_LIMIT:
+        if not 0 <= token < _TOKEN_LIMIT:
             raise ValueError("a token is a number of 63 bits")
         body = _reader(_kind(kind, inside=sealer is not None))(values)
         return Envelope(Address(name, peer), _parse(to), body, token, answer, trace)
@@ -162,30 +164,31 @@ def _reader(kind: Any) -> Check:
     """Make the function that builds a message or part from the list of its fields."""
     hints = get_type_hints(kind)
     names = _names(kind)
-    plain = [hints[name] for name in names]
-    if not issubclass(kind, Message) and set(plain) <= _PLAIN:
-        return _plain_reader(kind, plain)
-    checks = [check_of(hints[name]) for name in names]
     keyword = issubclass(kind, Message)
+    checks = [check_of(hints[name]) for name in names]
+    wanted = [_arrives_as(hints[name]) for name in names]
+    known = [each for each in wanted if each]
+    whole = len(known) == len(wanted)
+    # If each field arrives as one type only, all are compared at one go, and plain ones are done.
+    left = [it for it in enumerate(checks) if not (whole and wanted[it[0]] in _DONE)]
 
     def read(values: Any) -> Any:
-        if type(values) is not list or len(values) != len(checks):
-            raise TypeError(f"{kind.__name__} has {len(checks)} fields")
-        made = [check(value) for check, value in zip(checks, values, strict=True)]
-        return kind(**dict(zip(names, made, strict=True))) if keyword else kind(*made)
+        if type(values) is not list or len(values) != len(wanted):
+            raise TypeError(f"{kind.__name__} has {len(wanted)} fields")
+        if whole and list(map(type, values)) != wanted:
+            raise TypeError(f"{kind.__name__} is {', '.join(each.__name__ for each in known)}")
+        for at, check in left:
+            values[at] = check(values[at])
+        return kind(**dict(zip(names, values, strict=True))) if keyword else kind(*values)
 
     return read
 
 
-def _plain_reader(kind: Any, wanted: list[type]) -> Check:
-    """Make the same for a part of plain values only, which are checked at one go."""
-
-    def read(values: Any) -> Any:
-        if type(values) is not list or list(map(type, values)) != wanted:
-            raise TypeError(f"{kind.__name__} is {', '.join(each.__name__ for each in wanted)}")
-        return kind(*values)
-
-    return read
+def _arrives_as(hint: Any) -> type | None:
+    """Return the type of a good value before it is read; None if there are several."""
+    if hint in _PLAIN or hint in (float, Secret):
+        return cast(type, hint)
+    return None if get_origin(hint) in (Union, types.UnionType) else list
 
 
 @_cached

@@ -41,10 +41,11 @@ class Inbox:
 
     def read(self) -> Arrival | None:
         """Return the next frame that has come in; None if there is none."""
-        try:
-            frame = self.socket.recv(zmq.NOBLOCK, copy=False)
-        except zmq.Again:
+        if (
+            not int(self.socket.get(zmq.EVENTS)) & zmq.POLLIN
+        ):  # an exception costs ten times as much
             return None
+        frame = self.socket.recv(zmq.NOBLOCK, copy=False)
         key = str(frame.get("User-Id"))  # of the connection that this very frame came by
         if frame.more:
             while frame.more:
