@@ -55,13 +55,15 @@ class Checker:
         terms: Terms,
         ledgers: Ledgers,
         drawn: Drawn,
+        neighbours: Callable[[str, str], bool],
         *,
         now: Callable[[], float],
         age: Callable[[str], float],
     ) -> None:
         self.troubles = Troubles()
         self.octets = Octets()
-        self.overheard = Overheard(self.octets, drawn, now)
+        self.overheard = Overheard(self.octets, drawn, neighbours, now)
+        self._neighbours = neighbours
         times = {"ttl_s": terms.ttl_s, "redelivery_s": terms.redelivery_s}
         self.deliveries = Deliveries(self.troubles, age, terms.home, **times)
         self.overheard.on_new_epoch = self._new_epoch
@@ -131,7 +133,7 @@ class Checker:
     def _new_epoch(self, node: str, peer: str) -> None:
         """Local grants that the slaves' side did not hold go with the old epoch."""
         for id_, told in self.deliveries.told.items():
-            if told.mode == "local" and (told.issuer, told.node) == (node, peer):
+            if told.mode == "local" and told.issuer == node and peer in told.ages:
                 told.excused |= id_ not in self.overheard.held
 
     def betrayed(self, one: str, other: str) -> None:
@@ -139,7 +141,7 @@ class Checker:
         pair = (one, other) if one < other else (other, one)
         self.octets.betrayed.add(pair)
         for told in self.deliveries.told.values():
-            told.excused |= {told.node, told.issuer} == set(pair)
+            told.excused |= {told.issuer, *told.ages} == set(pair)
 
     # Answers
 
@@ -148,7 +150,7 @@ class Checker:
 
     def _keys(self, op: Operation, got: keys.Keys) -> None:
         ask, heard = op.ask, self.overheard
-        assert isinstance(ask, keys.GetKey)
+        assert isinstance(ask, keys.GetKey | keys.GetMulticast)
         if not op.honest:
             raise BrokenPromise("P5", f"{ask} was answered")
         if got.grant in heard.given:
@@ -160,26 +162,33 @@ class Checker:
         made = grants.Grant(got.grant, (), ask.size, ask.number, ask.master, ask.slaves, "", 0.0)
         heard.grants.setdefault(got.grant, made)
         betrayed = self._betrayed(op)
+        ages = {self._terms.home[slave]: self._age(self._terms.home[slave]) for slave in ask.slaves}
         if not betrayed:
             for index in range(ask.number):
                 start = index * got.size
-                self.octets.key(KeyName(got.grant, index), octets[start : start + got.size])
-            self._durable(op, got.grant)
-        mode = self._terms.mode if op.node != op.peer else "own"
-        told = Told(ask, op.node, op.peer, mode, op.end, self._age(op.peer), excused=betrayed)
+                name, key = KeyName(got.grant, index), octets[start : start + got.size]
+                self.octets.key(name, key, drawn=self._whole(op))
+            self._durable(op, got.grant, list(ages))
+        mode = self._terms.mode if op.peer not in ("", op.node) else "own"
+        told = Told(ask, op.node, ages, mode, op.end, excused=betrayed)
         self.deliveries.tell(got.grant, told)
 
-    def _durable(self, op: Operation, grant: bytes) -> None:
+    def _whole(self, op: Operation) -> bool:
+        """Whether keys are whole units of what was drawn: not over a distance."""
+        return op.peer in ("", op.node) or self._neighbours(op.node, op.peer)
+
+    def _durable(self, op: Operation, grant: bytes, holders: list[str]) -> None:
         """R8, R9: nothing is answered before the rows that it stands on are durable."""
         if grant in self.overheard.voided:
             raise BrokenPromise("R9", f"grant {grant.hex()} was voided and then answered")
-        local = self._terms.mode == "local" and op.node != op.peer
-        node = op.node if local else op.peer
+        local = self._terms.mode == "local" and op.peer not in ("", op.node)
         kind = "unheard" if local else "grant"
-        if node in self._restored or grant in self.overheard.held:
+        if grant in self.overheard.held:
             return  # the row may have come and gone
-        if not any(row.kind == kind and row.id == grant for row in self.ledgers.rows(node)):
-            raise BrokenPromise("R8", f"grant {grant.hex()} was answered, and is not durable")
+        for node in [op.node] if local else holders:
+            rows = self.ledgers.rows(node) if node not in self._restored else ()
+            if rows and not any(row.kind == kind and row.id == grant for row in rows):
+                raise BrokenPromise("R8", f"{grant.hex()} was answered, not durable at {node}")
 
     def _keys_with_ids(self, op: Operation, got: keys.KeysWithIds) -> None:
         ask = op.ask
@@ -191,7 +200,7 @@ class Checker:
                 continue
             if self.overheard.void_held.get(name.grant, op.at) < op.at:
                 raise BrokenPromise("R9", f"{name} was given out after its void was held")
-            self.octets.key(name, secret.reveal())
+            self.octets.key(name, secret.reveal(), drawn=False)
 
     def _failed(self, op: Operation, no: Failed) -> None:
         if isinstance(op.ask, keys.GetKeyWithIds):
@@ -206,7 +215,7 @@ class Checker:
     def _unheard(self, op: Operation) -> bool:
         """Whether a local grant may be unknown to the slaves' side, and its owner in trouble."""
         assert isinstance(op.ask, keys.GetKeyWithIds)
-        if self._terms.mode != "local" or op.node == op.peer:
+        if self._terms.mode != "local" or op.peer in ("", op.node):
             return False
         unheard = any(name.grant not in self.overheard.held for name in op.ask.names)
         return unheard and self.troubles.any(refusals.ANYTHING, op.nodes, op.at, op.end, 8.0)
@@ -223,11 +232,11 @@ class Checker:
         return max(free.values(), default=0)
 
     def _short(self, op: Operation) -> bool:
-        return op.node != op.peer and self._free(op.node, op.peer) < _LITTLE
+        return op.far or (op.node != op.peer and self._free(op.node, op.peer) < _LITTLE)
 
     def _full(self, op: Operation) -> bool:
         ask = op.ask
-        if not isinstance(ask, keys.GetKey):
+        if not isinstance(ask, keys.GetKey | keys.GetMulticast):
             return False
         pairs: dict[str, int] = dict.fromkeys(ask.slaves, ask.number * ask.size)
         saes = dict(pairs)
@@ -278,7 +287,7 @@ class Checker:
                 continue
             if not self.deliveries.delivered.get(name, {}).keys() >= set(told.ask.slaves):
                 continue
-            nodes = {told.node, told.issuer}
+            nodes = {told.issuer, *told.ages}
             if nodes & self._restored:
                 continue
             calm = self.troubles.last(_SILENT, nodes) + self._terms.erase_s + _ERASE_SLACK_S

@@ -39,16 +39,15 @@ class Due:
 class Told:
     """A grant that a master was answered with."""
 
-    ask: keys.GetKey
+    ask: keys.GetKey | keys.GetMulticast
     issuer: str
-    node: str
+    ages: dict[str, float]
+    """The nodes of the slaves, and what their clocks had counted then."""
     mode: str
     at: float
-    age: float
-    """What the clock of the slaves' node had counted then."""
     excused: bool = False
-    dead: bool = False
-    """Whether it may be gone for good: its time is over."""
+    forgotten: set[str] = field(default_factory=set)
+    """Nodes of slaves that have gone back to a time before they held it."""
 
 
 class Deliveries:
@@ -73,7 +72,7 @@ class Deliveries:
 
     def tell(self, grant: bytes, told: Told) -> None:
         """A master has its keys: from here on P3 binds."""
-        told.excused |= grant in self._forgotten.get(told.node, ())
+        told.forgotten |= {node for node in told.ages if grant in self._forgotten.get(node, ())}
         self.told[grant] = told
 
     def must(self, name: KeyName, slave: str, now: float) -> bool:
@@ -81,14 +80,15 @@ class Deliveries:
         told = self.told.get(name.grant)
         if told is None or told.excused or slave not in told.ask.slaves:
             return False
-        if self._age(told.node) - told.age > self._ttl_s - SLACK_S:
+        node = self._home[slave]
+        if node in told.forgotten or self._age(node) - told.ages[node] > self._ttl_s - SLACK_S:
             return False
         due = self._at(name, slave)
         if due.asking or due.state in ("written", "unclear"):
             return False
         if due.state == "whole":
             return True
-        node, window = told.node, self._redelivery_s - SLACK_S
+        window = self._redelivery_s - SLACK_S
         if due.state == "out":
             begins = due.since + WRITING_S + SLACK_S
             sure = not self._troubles.any(_CLOCKS, (node,), due.since, now)
@@ -201,9 +201,9 @@ class Deliveries:
         """
         self._forgotten[node] = set(held) - set(kept)
         for id_, told in self.told.items():
-            forgotten = told.node == node and id_ not in kept
-            unheard = told.mode == "local" and told.issuer == node and id_ not in held
-            told.excused |= forgotten or unheard
+            if node in told.ages and id_ not in kept:
+                told.forgotten.add(node)
+            told.excused |= told.mode == "local" and told.issuer == node and id_ not in held
         for (name, slave), due in self._places.items():
             if self._home[slave] == node:
                 due.state = "unclear"

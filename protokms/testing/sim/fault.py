@@ -92,6 +92,7 @@ KINDS: dict[str, Kind] = {
     "datagram_twice": Kind(2, "link", (0.5, 4.0), (0.05, 0.6)),
     "datagram_late": Kind(2, "link", (0.5, 4.0), (0.05, 0.6)),
     "datagram_spoilt": Kind(2, "link", (0.5, 4.0), (0.05, 0.6)),
+    "datagram_wrong": Kind(1.5, "link", (0.5, 4.0), (0.05, 0.4)),
     "datagram_replay": Kind(2, "link", amount=(1.0, 20.0)),
     # A peer that knows where both ends stand, and lies: from then on nothing is promised to it.
     "betray": Kind(0, "wire", amount=(1.0, 12.0)),

@@ -9,6 +9,7 @@ from actors.modules.emulated import Emulated, Emulation
 from actors.modules.memory import Pipe, PipeEnd
 from actors.modules.module import Bits
 from protokms.testing.agenda import Agenda
+from transport.message import Secret
 
 UNIT = 8
 """Octets that are told apart by their value: every length that a link draws is a multiple."""
@@ -25,7 +26,8 @@ class Fibre(Pipe):
         self.drawn: dict[int, bytes] = {}
         self.agenda: Agenda | None = None
         """The agenda of the cluster, once there is one."""
-        self.loss = self.twice = self.late = self.spoilt = 0.0
+        self.loss = self.twice = self.late = self.spoilt = self.wrong = 0.0
+        """Probabilities; `wrong` octets have a good MAC: the two ends of the module differ."""
         self.dark = self.still = False
         self._dice = random.Random(seed)  # noqa: S311 -- ill luck, not key material
         self._past: deque[bytes] = deque(maxlen=_KEPT)
@@ -41,13 +43,13 @@ class Fibre(Pipe):
             return
         good: list[bytes] = []
         for datagram in datagrams:
-            if self._happens(self.loss):
+            if self.happens(self.loss):
                 continue
-            come = self._spoil(datagram) if self._happens(self.spoilt) else datagram
-            if self._happens(self.late):
+            come = self._spoil(datagram) if self.happens(self.spoilt) else datagram
+            if self.happens(self.late):
                 self.later([come], self._dice.uniform(0.0, _LATE_S) * self._dice.random())
             else:
-                good += [come] * (2 if self._happens(self.twice) else 1)
+                good += [come] * (2 if self.happens(self.twice) else 1)
         self._arrive(good)
 
     def later(self, datagrams: list[bytes], seconds: float) -> None:
@@ -69,7 +71,8 @@ class Fibre(Pipe):
         spoilt[self._dice.randrange(len(spoilt))] ^= 1 << self._dice.randrange(8)
         return bytes(spoilt)
 
-    def _happens(self, rate: float) -> bool:
+    def happens(self, rate: float) -> bool:
+        """Draw whether something of this probability happens."""
         return rate > 0 and self._dice.random() < rate
 
 
@@ -96,6 +99,18 @@ class _Sender(Emulated):
         for length in super()._lengths(rounds, octets):
             if length >= UNIT and not self._fibre.still:
                 yield length - length % UNIT
+
+    def release(self, bits: Bits) -> None:
+        """Send them, now and then with an octet that is not as it was drawn."""
+        if self._fibre.wrong:
+            payloads = tuple(map(self._err, bits.payloads))
+            bits = Bits(bits.seqs, payloads)
+        super().release(bits)
+
+    def _err(self, payload: Secret) -> Secret:
+        octets = payload.reveal()
+        wrong = self._fibre.happens(self._fibre.wrong)
+        return Secret(bytes((octets[0] ^ 1,)) + octets[1:]) if wrong else payload
 
     def _draw(self, lengths: Sequence[int]) -> Bits:
         bits = super()._draw(lengths)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from actors.protocol import keys
+from actors.protocol import keys, sessions
 from actors.protocol.common import Failed
 from protokms.testing.cluster import Cluster
 from protokms.testing.sim.checker import PATIENCE_S, Checker
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from actors.timers import Alarm
 
 FRONT = "sim_front"
+_UNHEARD = 1 << 40
 Then = Callable[[Operation], None]
 
 
@@ -33,22 +34,40 @@ class Fronts:
         cluster.obituaries.append(self._died)
 
     def ask(
-        self, node: str, peer: str, body: Message, then: Then, *, honest: bool = True
+        self,
+        node: str,
+        peer: str,
+        body: Message,
+        then: Then,
+        *,
+        honest: bool = True,
+        area: tuple[str, ...] = (),
     ) -> Operation | None:
-        """Ask the store of `node` for `peer`; None if nobody is there to take the request."""
+        """Ask the store of `node` for `peer`; None if nobody is there to take the request.
+
+        For several KMSs ask `multicast`: `peer` is empty then. `area` as in `Operation`.
+        """
         system = self._cluster.nodes[node]
         if not system.alive:
             return None
         number = len(self.operations) + 1
-        op = Operation(number, body, node, peer, self._cluster.now, honest)
+        op = Operation(number, body, node, peer, self._cluster.now, honest, area=area)
         self.operations.append(op)
         late = self._cluster.agenda.later(PATIENCE_S, partial(self._give_up, number))
         self._open[number] = op, then, late
         self._checker.invoked(op)
-        to = Address(f"key_store/{peer}", node)
+        to = Address(f"key_store/{peer}" if peer else "multicast", node)
         system.send(Envelope(Address(FRONT, node), to, body, number))
         self._systems[number] = system
         return op
+
+    def ensure(self, node: str, peer: str, sae: str) -> None:
+        """Have a session to a distant node, as a front end does; its answer is not waited for."""
+        system = self._cluster.nodes[node]
+        if system.alive:
+            body = sessions.EnsureSession(peer=peer, sae=sae)
+            ends = Address(FRONT, node), Address("sessions", node)
+            system.send(Envelope(*ends, body, _UNHEARD))
 
     def report(self, op: Operation, *, written: bool) -> None:
         """Say what became of a response, if the front end lived to see it."""

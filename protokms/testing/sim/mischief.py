@@ -4,6 +4,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 from protokms.testing.kms import KmsNetwork
@@ -25,6 +26,7 @@ _LINK = {
     "datagram_twice": "twice",
     "datagram_late": "late",
     "datagram_spoilt": "spoilt",
+    "datagram_wrong": "wrong",
 }
 
 
@@ -72,14 +74,14 @@ class Mischief(NodeFaults):
 
     def heal(self) -> None:
         """Put everything right that lasts."""
-        for one, other in self._plan.links:
+        for one, other in combinations(self._plan.names, 2):
             self._cluster.net.change(
                 one, other, up=True, loss=0.0, duplicate=0.0, reorder=0.0, delay=0.0, jitter=0.0
             )
             self._cluster.presence.look(one, other)
         for fibre in self._fibres.values():
             fibre.dark = False
-            fibre.loss = fibre.twice = fibre.late = fibre.spoilt = 0.0
+            fibre.loss = fibre.twice = fibre.late = fibre.spoilt = fibre.wrong = 0.0
         for node in self._plan.names:
             self._cluster.forget_doom(node)
             self._cluster.drift(node, 1.0)
@@ -153,7 +155,7 @@ class Mischief(NodeFaults):
 
     def _isolate(self, fault: Fault) -> None:
         node = fault.where[0]
-        ends = [ends for ends in self._plan.links if node in ends]
+        ends = [(node, peer) for peer in self._plan.names if peer != node]
         for one, other in ends:
             now = self._cluster.now
             self._checker.troubles.add("cut", (one, other), now, now + fault.seconds)

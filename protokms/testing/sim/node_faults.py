@@ -80,9 +80,7 @@ class NodeFaults:
         node = fault.where[0]
         copy, kept = self._copies.pop(fault)
         now = self._cluster.now
-        for ends in self._plan.links:
-            if node in ends:
-                self._checker.troubles.add("restore", ends, now, now + fault.seconds)
+        self._checker.troubles.add("restore", (node,), now, now + fault.seconds)
         self._down[node] = fault
         if self._cluster.nodes[node].alive:
             self._cluster.crash(node)

@@ -64,11 +64,11 @@ class Octets:
         if (start, end, purpose) not in ranges[at : at + 1]:
             insort(ranges, (start, end, purpose))
 
-    def key(self, name: KeyName, octets: bytes) -> None:
-        """P1: a key_ID has one value, made of octets that were drawn for it."""
+    def key(self, name: KeyName, octets: bytes, *, drawn: bool = True) -> None:
+        """P1: a key_ID has one value, made of octets that were `drawn`, in whole units, for it."""
         if self.values.setdefault(name, octets) != octets:
             raise BrokenPromise("P1", f"two values of {name}")
-        if any(unit not in self.drawn for unit in units(octets)):
+        if drawn and any(unit not in self.drawn for unit in units(octets)):
             raise BrokenPromise("P1", f"{name} holds octets that nobody drew")
         self.use(octets, ("key", name))
 

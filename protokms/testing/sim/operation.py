@@ -24,10 +24,17 @@ class Operation:
     """`open`, `answered`, or `unknown`: the node died, or said nothing in time."""
     answer: Message | None = None
     end: float = -1.0
+    area: tuple[str, ...] = ()
+    """The nodes whose trouble may be felt; empty: the two."""
     due: list[tuple[keys.KeyName, str]] = field(default_factory=list)
     """Keys (and for whom) that could not be refused when they were asked for."""
 
     @property
-    def nodes(self) -> tuple[str, str]:
+    def nodes(self) -> tuple[str, ...]:
         """Where it takes place."""
-        return self.node, self.peer
+        return self.area or (self.node, self.peer)
+
+    @property
+    def far(self) -> bool:
+        """Whether it depends on other nodes than two neighbours."""
+        return bool(self.area)

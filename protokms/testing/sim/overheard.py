@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from actors.protocol import blocks, grants
+from actors.protocol import blocks, grants, relay, sessions
 from actors.protocol.keys import KeyName
-from protokms.testing.sim.octets import Octets, Place, total
+from protokms.testing.sim.octets import Octets, Place, Purpose, total
 from protokms.testing.sim.promise import BrokenPromise
+from protokms.testing.sim.relayed import Relayed, xor_all
 from transport.message import Message
 
 TAG_KEY = 32
@@ -17,7 +18,14 @@ Drawn = Callable[[str, str, int], bytes]
 class Overheard:
     """Follows the words of honest nodes; whether a word arrives it cannot know."""
 
-    def __init__(self, octets: Octets, drawn: Drawn, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        octets: Octets,
+        drawn: Drawn,
+        neighbours: Callable[[str, str], bool],
+        now: Callable[[], float],
+    ) -> None:
+        self.relayed = Relayed()
         self.frames = bytearray()
         self.grants: dict[bytes, grants.Grant] = {}
         """Every grant ever announced or answered, by its id."""
@@ -33,6 +41,7 @@ class Overheard:
         """Called when a node begins a new epoch of the store it shares with another."""
         self._epochs: dict[tuple[str, str], tuple[int, int]] = {}
         self._octets, self._drawn, self._now = octets, drawn, now
+        self._neighbours = neighbours
         self._batches: dict[Place, tuple[object, ...]] = {}
         self._leased: set[Place] = set()
         self._closed: set[Place] = set()
@@ -44,7 +53,10 @@ class Overheard:
             blocks.LeaseHeld: self._lease_held,
             blocks.SegmentClosed: self._closed_,
             grants.GrantsAnnounced: self._announced,
+            grants.GrantSealed: self._sealed,
             grants.GrantsHeld: self._grants_held,
+            relay.Carry: self._carry,
+            sessions.KeyTransportSession: lambda _sender, _to, word: self.relayed.session(word),
             grants.GrantsVoid: self._void,
             grants.GrantsVoidHeld: self._void_held,
         }
@@ -76,11 +88,19 @@ class Overheard:
         if place in self.segments:
             return
         seqs = [seq for run in word.runs for seq in range(run.first, run.last + 1)]
-        octets = b"".join(self._drawn(to, sender, seq) for seq in seqs)
-        if tuple(len(self._drawn(to, sender, seq)) for seq in seqs) != word.lengths:
+        payloads = [self._payload(word.head, sender, to, seq) for seq in seqs]
+        if tuple(map(len, payloads)) != word.lengths:
             raise BrokenPromise("R1", f"{place} names octets that were not sent")
+        octets = b"".join(payloads)
         self._octets.use(octets[:TAG_KEY], ("tag", place))
         self.segments[place] = octets[TAG_KEY:]
+
+    def _payload(self, head: blocks.Head, holder: str, origin: str, seq: int) -> bytes:
+        if self._neighbours(origin, holder):
+            return self._drawn(origin, holder, seq)
+        low, high = sorted((head.mine, head.yours))
+        epoch = low.to_bytes(8, "big") + high.to_bytes(8, "big")
+        return self.relayed.payload(origin, epoch, seq)
 
     def _decision(self, sender: str, to: str, word: blocks.BlocksConfirmed) -> None:
         place = _place(word.head, sender, to, to, word.batch)
@@ -103,41 +123,63 @@ class Overheard:
             before = self._first.get(grant.id)
             if before and _lasting(before) != _lasting(grant):
                 raise BrokenPromise("R9", f"grant {grant.id.hex()} is announced differently")
-            for piece in grant.pieces:
-                name = blocks.SegmentId(piece.holder, piece.batch)
-                place = _segment(word.head, sender, to, name)
-                self._place_of(grant, piece, place, new=before is None)
+            purpose = ("grant", grant.id)
+            octets = self._bits(word.head, sender, to, grant.pieces, purpose, new=before is None)
             if before is None:
                 self._first[grant.id] = self.grants[grant.id] = grant
-                self._values(word.head, sender, to, grant)
+                self._values(grant, octets, drawn=self._neighbours(sender, to))
             if grant.id in self.voided:
                 raise BrokenPromise("R9", f"grant {grant.id.hex()} was voided, then announced")
 
-    def _place_of(
-        self, grant: grants.Grant, piece: grants.Piece, place: Place, *, new: bool
-    ) -> None:
-        purpose = ("grant", grant.id)
-        self._octets.lie(place, piece.offset, piece.offset + piece.length, purpose)
-        if new and place in self._closed:
-            raise BrokenPromise("R1", f"grant {grant.id.hex()} lies in the closed {place}")
-        if new and place not in self._leased:
-            raise BrokenPromise("R6", f"grant {grant.id.hex()} lies in {place}, no lease held")
+    def _sealed(self, sender: str, to: str, word: grants.GrantSealed) -> None:
+        """A grant under one-time bits: the same seal, or none, under these bits (R4)."""
+        grant, purpose = word.grant, ("seal", word.grant.id, word.sealed, word.tag)
+        octets = self._bits(word.head, sender, to, grant.pieces, purpose, new=False)
+        self._octets.use(octets, purpose)
+        self.grants.setdefault(grant.id, grant)
+        self._values(grant, xor_all([octets[TAG_KEY:], word.sealed]), drawn=True)
 
-    def _values(self, head: blocks.Head, sender: str, to: str, grant: grants.Grant) -> None:
-        """Every key of the grant, as it follows from what the link drew."""
+    def _carry(self, sender: str, to: str, word: relay.Carry) -> None:
+        """A chunk under one-time bits: one octet string under these bits (R4), fresh bits (P2)."""
+        purpose = ("pad", sender, to, word.chunk, word.hop, word.sealed, word.tag)
+        octets = self._bits(word.head, sender, to, word.pieces, purpose, new=False)
+        self._octets.use(octets, purpose)
+        self.relayed.chunk(word.chunk, xor_all([octets[TAG_KEY:], word.sealed]))
+
+    def _bits(
+        self,
+        head: blocks.Head,
+        sender: str,
+        to: str,
+        pieces: tuple[grants.Piece, ...],
+        purpose: Purpose,
+        *,
+        new: bool,
+    ) -> bytes:
+        """Take note of what octets of the stream are for, and return them."""
         parts = []
-        for piece in grant.pieces:
+        for piece in pieces:
             name = blocks.SegmentId(piece.holder, piece.batch)
-            segment = self.segments.get(_segment(head, sender, to, name))
+            place = _segment(head, sender, to, name)
+            self._octets.lie(place, piece.offset, piece.offset + piece.length, purpose)
+            if new and place in self._closed:
+                raise BrokenPromise("R1", f"{purpose[:2]} lies in the closed {place}")
+            if place not in self._leased:
+                raise BrokenPromise("R6", f"{purpose[:2]} lies in {place}, no lease held")
+            segment = self.segments.get(place)
             if segment is None:
-                raise BrokenPromise("R2", f"grant {grant.id.hex()} lies in no batch")
+                raise BrokenPromise("R2", f"{purpose[:2]} lies in no batch: {place}")
             parts.append(segment[piece.offset : piece.offset + piece.length])
-        octets = b"".join(parts)
+        return b"".join(parts)
+
+    def _values(self, grant: grants.Grant, octets: bytes, *, drawn: bool) -> None:
+        """Every key of the grant, as it follows from what was drawn."""
         if len(octets) != total(grant):
             raise BrokenPromise("P1", f"grant {grant.id.hex()} has too few octets")
         for index in range(grant.number):
             start = index * grant.size
-            self._octets.key(KeyName(grant.id, index), octets[start : start + grant.size])
+            key = octets[start : start + grant.size]
+            self._octets.key(KeyName(grant.id, index), key, drawn=drawn)
 
     def _grants_held(self, _sender: str, _to: str, word: grants.GrantsHeld) -> None:
         self.held |= set(word.ids)

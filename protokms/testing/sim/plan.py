@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 from actors.protocol.doors import DOORS
@@ -20,6 +21,12 @@ NETWORKS = {
 }
 """Shapes, and how often each is drawn."""
 
+FAR = False
+"""Whether SAEs of nodes without a common link ask for keys in some networks."""
+
+NETWORKS_FAR = {"a-b b-c": 0.8, "a-b a-c a-d": 1.0, "a-b b-c c-d d-e": 1.0}
+"""In which share of the networks of a shape they do."""
+
 _SUBTREE_S = 8.0
 """Seconds between two crashes of actors of one node: a supervisor bears five in thirty."""
 
@@ -37,6 +44,8 @@ class Plan:
     files: bool
     commit_s: float
     delay_s: float
+    far: bool = False
+    """Whether SAEs of nodes that share no link ask for keys too."""
     faults: list[Fault] = field(default_factory=list)
     length_s: float = LENGTH_S
 
@@ -49,6 +58,12 @@ class Plan:
     def links(self) -> list[tuple[str, str]]:
         """Who shares a quantum link with whom."""
         return [(word[0], word[-1]) for word in self.nodes.split()]
+
+    @property
+    def distant(self) -> list[tuple[str, str]]:
+        """Pairs of nodes that share no quantum link."""
+        links = {frozenset(ends) for ends in self.links}
+        return [ends for ends in combinations(self.names, 2) if frozenset(ends) not in links]
 
 
 def plan(seed: int, faults: list[Fault] | None = None) -> Plan:
@@ -69,6 +84,7 @@ def plan(seed: int, faults: list[Fault] | None = None) -> Plan:
         saes={f"{name}{number}": name for name in names for number in (1, 2)},
         mode=store["mode"],
         store=store,
+        far=bool(FAR and NETWORKS_FAR.get(nodes, 0.0) > dice.random()),
         small_leases=dice.random() < 0.6,  # noqa: PLR2004 -- odds
         files=dice.random() < 0.1,  # noqa: PLR2004 -- odds
         commit_s=dice.choice([0.0, 0.0, 0.002, 0.01]),
@@ -81,6 +97,8 @@ def plan(seed: int, faults: list[Fault] | None = None) -> Plan:
 def _draw_faults(made: Plan, dice: random.Random) -> list[Fault]:
     def pick(where: str) -> tuple[str, ...]:
         one, other = dice.choice(made.links)
+        if where == "wire" and made.far and dice.random() < 0.3:  # noqa: PLR2004 -- odds
+            one, other = dice.choice(made.distant)
         ends = (one, other) if dice.random() < 0.5 else (other, one)  # noqa: PLR2004 -- odds
         if where == "node":
             return ends[:1]
@@ -100,7 +118,7 @@ def _draw_faults(made: Plan, dice: random.Random) -> list[Fault]:
     if dice.random() < 0.4:  # noqa: PLR2004 -- odds
         age = KINDS["restore"].amount[1]
         faults.append(draw(dice, "restore", dice.uniform(age, made.length_s), pick))
-    if dice.random() < 0.15:  # noqa: PLR2004 -- odds
+    if dice.random() < 0.15 and not made.far:  # noqa: PLR2004 -- odds
         late = dice.uniform(made.length_s * 0.75, made.length_s)
         faults.append(draw(dice, "betray", late, pick))
     return sorted(_bearable(faults))

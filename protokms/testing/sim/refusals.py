@@ -11,7 +11,7 @@ _APART = (
 )
 _WIRE = ("loss", "reorder", "delay", "duplicate", "lie", "replay", "garbage")
 _DISK = ("disk_full", "slow_disk", "drift")
-_LINK = ("dark", "datagram_loss", "datagram_late", "datagram_spoilt")
+_LINK = ("dark", "datagram_loss", "datagram_late", "datagram_spoilt", "datagram_wrong")
 ANYTHING = (*_APART, *_WIRE, *_DISK, *_LINK)
 
 ALLOWED: dict[str, tuple[tuple[str, ...], float]] = {
@@ -28,6 +28,14 @@ ALLOWED: dict[str, tuple[tuple[str, ...], float]] = {
 
 `no_keys` may also come of too little fed; `too_many_undelivered` of what waits to be fetched.
 """
+
+FAR = frozenset(
+    {
+        *("peer_down", "not_ready", "timeout", "no_keys", "busy", "undeliverable"),
+        *("no_route", "setting_up", "not_enough_bits", "not_enough_disjoint_paths"),
+    }
+)
+"""Refusals allowed over a distance, or for several KMSs at once, for a while."""
 
 FINAL = frozenset({"no_such_key", "not_named", "duplicate", "malformed", "not_allowed"})
 """Refusals that tell an SAE not to ask again."""
@@ -47,6 +55,8 @@ def judge(op: Operation, code: str, troubles: Troubles, *, short: bool, full: bo
         return
     if code in FINAL and isinstance(op.ask, keys.GetKeyWithIds):
         return  # P3 decides
+    if op.far and code in FAR:
+        return  # sessions come and go, and are filled when somebody asks
     kinds, grace = ALLOWED.get(code, ((), 0.0))
     if not troubles.any(kinds, op.nodes, op.at, op.end, grace):
         raise BrokenPromise("P9", f"{op.ask} at {op.node}: {code}, without any reason")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from actors.key_store import KeyStore
 from actors.protocol import keys
 from actors.protocol.grants import Grant
 from actors.protocol.keys import KeyName
@@ -19,6 +20,8 @@ from protokms.testing.sim.refusals import FINAL
 EVERY_S = 0.11
 TRIES = 5
 _RECENT = 40
+_MULTICAST = keys.Give in KeyStore._handlers
+"""Whether key stores bring keys of a multicast to other KMSs."""
 
 
 class Workload:
@@ -53,28 +56,47 @@ class Workload:
             self.status()
 
     def _ends(self) -> tuple[str, str]:
+        fate = self._dice.random()
+        if self._plan.far and fate > 0.7:  # noqa: PLR2004 -- odds
+            ends = self._dice.choice(self._plan.distant)
+            return ends if fate > 0.85 else ends[::-1]  # noqa: PLR2004 -- odds
         node, peer = self._dice.choice(self._pairs)
-        return (node, node) if self._dice.random() < 0.05 else (node, peer)  # noqa: PLR2004
+        return (node, node) if fate < 0.05 else (node, peer)  # noqa: PLR2004
 
     # Masters
 
-    def enc(self, node: str, peer: str) -> None:
-        """A master asks for keys, for one slave or for all at the other node."""
+    def enc(self, node: str, peer: str, *, tries: int = 2) -> None:
+        """A master asks for keys, for one slave or for all at the other node, or for more."""
         dice = self._dice
         master = dice.choice(self._at[node])
         there = [sae for sae in self._at[peer] if sae != master]
         slaves = tuple(there) if dice.random() < 0.2 else (dice.choice(there),)  # noqa: PLR2004
         number, size = dice.choice([1, 1, 1, 2, 5, 12]), UNIT * dice.randint(1, 8)
+        if self._plan.far and _MULTICAST and dice.random() < 0.1:  # noqa: PLR2004 -- odds
+            self._multicast(node, master, number, size)
+            return
         ask = keys.GetKey(master=master, slaves=slaves, number=number, size=size)
-        self._fronts.ask(node, peer, ask, self._got)
+        area = self._area(node, peer)
+        self._fronts.ask(node, peer, ask, partial(self._got, tries=tries), area=area)
 
-    def _got(self, op: Operation) -> None:
+    def _multicast(self, node: str, master: str, number: int, size: int) -> None:
+        """A master asks for the same keys for SAEs at several nodes."""
+        others = [sae for sae in self._home if sae != master]
+        slaves = tuple(self._dice.sample(others, self._dice.randint(2, 3)))
+        ask = keys.GetMulticast(master=master, slaves=slaves, number=number, size=size)
+        self._fronts.ask(node, "", ask, partial(self._got, tries=0), area=tuple(self._plan.names))
+
+    def _area(self, node: str, peer: str) -> tuple[str, ...]:
+        """Where trouble may be felt: anywhere, over a distance."""
+        near = node == peer or (node, peer) in self._pairs
+        return () if near else tuple(self._plan.names)
+
+    def _got(self, op: Operation, *, tries: int) -> None:
         """The master tells the slaves, out of band; each fetches, sooner or later or never."""
         got, ask = op.answer, op.ask
-        assert isinstance(ask, keys.GetKey)
+        assert isinstance(ask, keys.GetKey | keys.GetMulticast)
         if not isinstance(got, keys.Keys):
-            if refused(op) not in FINAL and self._dice.random() < 0.3:  # noqa: PLR2004 -- odds
-                self._later(0.1, lambda: self.enc(op.node, op.peer))
+            self._try_again(op, ask.master, tries)
             return
         names = [KeyName(got.grant, index) for index in range(ask.number)]
         for slave in ask.slaves:
@@ -85,6 +107,16 @@ class Workload:
             some = self._split(names) if fate > 0.7 else [names]  # noqa: PLR2004 -- odds
             for part in some:
                 self._later(wait, partial(self._fetch, tuple(part), slave, ask.master))
+
+    def _try_again(self, op: Operation, master: str, tries: int) -> None:
+        """Ask once more, now and then; over a distance have a session first."""
+        if not tries or refused(op) in FINAL:
+            return
+        if op.far:
+            self._fronts.ensure(op.node, op.peer, master)
+            self._later(1.0, partial(self.enc, op.node, op.peer, tries=tries - 1))
+        elif self._dice.random() < 0.3:  # noqa: PLR2004 -- odds
+            self._later(0.1, partial(self.enc, op.node, op.peer, tries=tries - 1))
 
     def _split(self, names: list[KeyName]) -> list[list[KeyName]]:
         cut = self._dice.randint(1, len(names))
@@ -104,7 +136,8 @@ class Workload:
                 wait = 0.1 * 2 ** (TRIES - tries)
                 self._later(wait, lambda: self._fetch(names, slave, master, tries=tries - 1))
 
-        if not self._fronts.ask(self._home[slave], self._home[master], ask, fetched) and tries:
+        ends = self._home[slave], self._home[master]
+        if not self._fronts.ask(*ends, ask, fetched, area=self._area(*ends)) and tries:
             self._later(1.0, lambda: self._fetch(names, slave, master, tries=tries - 1))
 
     def _respond(self, op: Operation) -> None:
@@ -147,7 +180,7 @@ class Workload:
             return
         index = grant.number if dice.random() < 0.2 else dice.randrange(grant.number)  # noqa: PLR2004
         names = (KeyName(grant.id, index),)
-        node = self._home[grant.slaves[0]]
+        node, peer = self._home[grant.slaves[0]], self._home[grant.master]
         ask = keys.GetKeyWithIds(master=grant.master, slave=grant.slaves[0], names=names)
         thieves = [sae for sae in self._home if sae not in grant.slaves]
         if index < grant.number:
@@ -158,7 +191,7 @@ class Workload:
                 ask = replace(ask, master=dice.choice(others))
         if dice.random() < 0.2:  # noqa: PLR2004 -- odds
             ask = replace(ask, names=(KeyName(dice.randbytes(keys.ID_OCTETS), 0),))
-        self._fronts.ask(node, self._home[grant.master], ask, _nothing, honest=False)
+        self._fronts.ask(node, peer, ask, _nothing, honest=False)
 
     def _ask_wrongly(self) -> None:
         """Ask in the name of an SAE that is elsewhere, for SAEs that are elsewhere, for nothing."""
