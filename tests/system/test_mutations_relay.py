@@ -10,6 +10,7 @@ import pytest
 from actors import lanes, one_time, relay, relay_out, virtual_link
 from actors.joining import Joining
 from actors.lanes import Frame, Lane, Lanes
+from actors.link_side import LinkSide
 from actors.protocol.relay import ChunkId, NotCarried, Passed, SessionId
 from actors.relay import Relay
 from actors.relay_out import Sending
@@ -112,6 +113,14 @@ def untold(_: Any) -> Any:
         self._forget_flights()
 
     return withdraw
+
+
+def without_effect(original: Any) -> Any:
+    def on_withdrawn(_self: LinkSide, _news: Any) -> None:
+        pass
+
+    on_withdrawn.handles = original.handles  # type: ignore[attr-defined]
+    return on_withdrawn
 
 
 def of_any_session(original: Any) -> Any:
@@ -311,6 +320,14 @@ TABLE = [
         "_withdraw",
         untold,
         ends.test_r14_a_closed_lane_withdraws_what_is_undecided_before_others_are_used,
+    ),
+    Mutation(
+        "R14",
+        "the store keeps what is withdrawn",
+        LinkSide,
+        "on_withdrawn",
+        without_effect,
+        stories.test_r14_what_went_over_the_old_paths_and_was_undecided_never_counts,
     ),
     Mutation(
         "R14",

@@ -335,6 +335,25 @@ def test_r14_with_all_that_one_node_ever_held_over_a_reroute_too_no_key_can_be_c
 
 
 @pytest.mark.slow
+def test_r14_what_went_over_the_old_paths_and_was_undecided_never_counts() -> None:
+    network = diamond()
+    payloads = Payloads(network, "a")
+    network.cluster.cut("a", "d")  # no BlocksHeld reaches the origin
+    first = network.session("abd", "acd")
+    network.cluster.advance(0.5)
+    old = set(payloads.octets)
+    network.close(first)
+    network.cluster.mend("a", "d")
+    network.session("aed", "abd")
+    network.cluster.advance(4.0)
+
+    store = network.store("d", "a")
+    kept = b"".join(bytes(segment.octets) for segment in store.stream.segments.values())
+    assert len(kept) > 10_000
+    assert not any(octets[64:128] in kept for octets in old)
+
+
+@pytest.mark.slow
 def test_r14_one_path_that_is_cut_stops_the_session_and_nothing_is_sent_in_one_share() -> None:
     network = diamond()
     network.session("abd", "acd")
