@@ -27,6 +27,8 @@ class Waiting:
     told: float = NEVER
     failed: bool = False
     """Whether its master has been told that it comes to nothing; it is to be voided."""
+    sealed: tuple[bytes, bytes] | None = None
+    """What it is announced with, and the tag, if its keys were drawn here (R4)."""
 
 
 @dataclass(slots=True)
@@ -36,6 +38,14 @@ class Unheard:
     grant: Grant
     deadline: float
     told: float = NEVER
+
+
+@dataclass(slots=True)
+class Given:
+    """A sealed grant that the peer holds, while it can be taken back."""
+
+    pieces: tuple[Piece, ...]
+    at: float
 
 
 @dataclass(slots=True)
@@ -54,6 +64,7 @@ class Issuer:
         self.waiting: dict[bytes, Waiting] = {}
         self.unheard: dict[bytes, Unheard] = {}
         self.voiding: dict[bytes, Voiding] = {}
+        self.given: dict[bytes, Given] = {}
         self.loads = Loads()
         self.volleys: dict[int, int] = {}
         """Announcements of confirmed grants on their way, and how many of each are unanswered."""
@@ -72,8 +83,8 @@ class Issuer:
 
     @property
     def unacked(self) -> int:
-        """How many grants the peer has not acknowledged."""
-        return len(self.waiting) + len(self.unheard) + len(self.voiding)
+        """How many grants the peer has not acknowledged, or that may be taken back."""
+        return len(self.waiting) + len(self.unheard) + len(self.voiding) + len(self.given)
 
     def await_held(self, waiting: Waiting) -> None:
         """A confirmed grant goes out; its master is answered when the peer holds it."""
@@ -106,9 +117,44 @@ class Issuer:
         """Take back a grant nobody has been answered with; durable before it is told."""
         waiting = self._no_longer(id_)
         assert waiting, "only a waiting grant is voided"
-        made = self.voiding[id_] = Voiding(waiting.grant.pieces)
+        return self._void(id_, waiting.grant.pieces)
+
+    def _void(self, id_: bytes, pieces: tuple[Piece, ...]) -> Voiding:
+        made = self.voiding[id_] = Voiding(pieces)
         self._journal.put("void", id_, _plain(made.pieces))
         return made
+
+    # Sealed grants
+
+    def give(self, id_: bytes, now: float) -> Waiting | None:
+        """The peer holds a sealed grant; it can be taken back still. None if it is no such."""
+        waiting = self.waiting.get(id_)
+        if waiting is None or waiting.sealed is None:
+            return None
+        self._no_longer(id_)
+        self.given[id_] = Given(waiting.grant.pieces, now)
+        return waiting
+
+    def settle(self, id_: bytes) -> None:
+        """A grant that was given stands; harmless when there is none."""
+        given = self.given.pop(id_, None)
+        if given:
+            self._stream.known(given.pieces)
+
+    def take_back(self, id_: bytes) -> Voiding:
+        """Void a grant that was given, and that nobody is answered with."""
+        return self._void(id_, self.given.pop(id_).pieces)
+
+    def given_before(self, before: float) -> list[bytes]:
+        """Grants given so long ago that nobody will say anything of them."""
+        return [id_ for id_, given in self.given.items() if given.at < before]
+
+    def due_sealed(self, now: float, before: float, most: int) -> list[Waiting]:
+        """Sealed grants to say again."""
+        due = [it for it in self.waiting.values() if it.sealed and it.told <= before][:most]
+        for waiting in due:
+            waiting.told = now
+        return due
 
     def void_held(self, id_: bytes) -> None:
         """The peer knows of the void."""
@@ -126,6 +172,8 @@ class Issuer:
         for id_ in self.voiding:  # goes on, but its pieces lie in no segment any more
             self.voiding[id_].pieces = ()
             self._journal.put("void", id_, ())
+        for given in self.given.values():  # can be taken back still
+            given.pieces = ()
         self.waiting.clear()
         self.unheard.clear()
         self.volleys.clear()
@@ -135,7 +183,7 @@ class Issuer:
         """Grants to announce (again), with what is left of their time."""
         grants: list[Grant] = []
         for waiting in self.waiting.values():
-            if waiting.told <= before and len(grants) < most:
+            if waiting.told <= before and len(grants) < most and not waiting.sealed:
                 waiting.told = clock.now
                 grants.append(waiting.grant)
         for unheard in self.unheard.values():

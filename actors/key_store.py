@@ -4,14 +4,13 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 from actors.base import Later, System, handles
+from actors.giving import Asked, Giving
 from actors.issuer import Issuer, Waiting
 from actors.journal import Shelf
 from actors.keeper import StoreOptions, check_request
 from actors.link_side import REPEAT_S
-from actors.owner_limits import OwnerLimits
 from actors.protocol import grants, keys
 from actors.protocol.common import Failed, Health, Healthy, Refused
 from actors.protocol.grants import Grant
@@ -28,15 +27,7 @@ _PASSED_ON = frozenset({"too_many_undelivered", "frozen"})
 """What a peer may say of a refusal to an SAE here; whatever else it says is not the SAE's fault."""
 
 
-class Asked(NamedTuple):
-    """A request that has no bits yet."""
-
-    ask: keys.GetKey
-    answer: Later
-    until: float
-
-
-class KeyStore(OwnerLimits):
+class KeyStore(Giving):
     """One end of the stream: allocates for masters here; holding for slaves is its base."""
 
     def __init__(self, system: System, name: str, options: StoreOptions) -> None:
@@ -62,13 +53,13 @@ class KeyStore(OwnerLimits):
         self.check_ends(ask.master, ask.slaves)
         answer = self.later()
         asked = Asked(ask, answer, self.clock.now + self.options.request_timeout_s)
-        self.when_in_touch(partial(self._accept, asked), answer, asked.until)
+        self.when_in_touch(partial(self.accept, asked), answer, asked.until)
         return answer
 
-    def _accept(self, asked: Asked) -> None:
+    def accept(self, asked: Asked) -> None:
         """Promise bits to a request; it is served with all that came together."""
-        ask, needed = asked.ask, asked.ask.number * asked.ask.size
-        if self.options.mode == "local":
+        ask, needed = asked.ask, asked.octets
+        if self.options.mode == "local" and isinstance(ask, keys.GetKey):
             for slave in ask.slaves:
                 self.check_peer_load(ask.master, slave, needed)
         self.claim(needed)
@@ -98,11 +89,18 @@ class KeyStore(OwnerLimits):
         self._volley += 1
         now = self.clock
         while self._asked and len(made) < VOLLEY_GRANTS:
-            ask = self._asked[0].ask
-            if ask.number * ask.size > self.stream.usable:
-                self.lease_more(ask.number * ask.size)
+            asked = self._asked[0]
+            if not self.is_wanted(asked):
+                self.shares.kept(self._asked.popleft().octets)
+                continue
+            if asked.octets > self.stream.usable:
+                self.lease_more(asked.octets)
                 break
-            made.append(self._allocate(self._asked.popleft(), now))
+            self._asked.popleft()
+            if isinstance(asked.ask, keys.Give):
+                self.seal(asked, asked.ask, now, self._volley)
+            else:
+                made.append(self._allocate(asked, asked.ask, now))
         self.lease_ahead()
         if made and not local:
             self._announce(made, now=True)
@@ -119,11 +117,9 @@ class KeyStore(OwnerLimits):
         super().committed(mark)
         self.on_stock()
 
-    def _allocate(self, asked: Asked, now: Clock) -> Grant:
-        ask, options = asked.ask, self.options
-        pieces, octets = self.stream.take(ask.number * ask.size, now.now)
-        self.shares.kept(len(octets))
-        self.demand.served(len(octets))
+    def _allocate(self, asked: Asked, ask: keys.GetKey, now: Clock) -> Grant:
+        options = self.options
+        pieces, octets = self.take_promised(asked.octets, now)
         id_ = self.system.random(keys.ID_OCTETS)
         ends = (ask.size, ask.number, ask.master, ask.slaves, options.mode, options.ttl_s)
         grant = Grant(id_, pieces, *ends)
@@ -154,7 +150,11 @@ class KeyStore(OwnerLimits):
         for id_ in word.ids:
             late = self.issuer.waiting.get(id_)
             if late and late.until <= self.clock.now:
-                self._give_up(id_, late)
+                self.give_up(id_, late)
+                continue
+            given = self.issuer.give(id_, self.clock.now)
+            if given:
+                given.answer(keys.Given(grant=id_))
                 continue
             waiting = self.issuer.acknowledged(id_)
             if waiting:
@@ -181,7 +181,7 @@ class KeyStore(OwnerLimits):
             self.system.meter.add("protokms_grants_refused", peer=self.store)
         self.on_stock()
 
-    def _give_up(self, id_: bytes, waiting: Waiting) -> None:
+    def give_up(self, id_: bytes, waiting: Waiting) -> None:
         """Take a grant back that nobody was answered with: the void is durable first.
 
         Before Resume it is only promised to the master: no counted row is written then (R7).
@@ -235,18 +235,22 @@ class KeyStore(OwnerLimits):
         while self._asked and self._asked[0].until <= now.now:
             failed = Failed(code="timeout", why="no usable key material in time")
             late = self._asked.popleft()
-            self.shares.kept(late.ask.number * late.ask.size)
-            late.answer(failed)
+            self.shares.kept(late.octets)
+            if self.is_wanted(late):
+                self.forget(late)
+                late.answer(failed)
         for id_, waiting in list(self.issuer.waiting.items()):
             if waiting.until <= now.now:
-                self._give_up(id_, waiting)
+                self.give_up(id_, waiting)
         super().on_tick(now)
         self.on_stock()
 
     def new_epoch(self, epoch: Epoch) -> None:
         """Who waits for keys of the old epoch waits in vain."""
         vain = [waiting.answer for waiting in self.issuer.epoch_closed() if not waiting.failed]
-        vain += [asked.answer for asked in self._asked]
+        for asked in filter(self.is_wanted, self._asked):
+            self.forget(asked)
+            vain.append(asked.answer)
         self._asked.clear()
         self.shares.promised = 0
         for answer in vain:
@@ -259,7 +263,7 @@ class KeyStore(OwnerLimits):
         reasons = []
         if self.standing.frozen:
             reasons.append(f"{self.address.name} is frozen")
-        if not self.standing.resumed:
+        if not self.standing.resumed and not self.virtual:
             reasons.append(f"{self.address.name} is not in step with its peer")
         facts = {
             "resumed": str(self.standing.resumed).lower(),

@@ -7,8 +7,8 @@ from actors.issuer import Issuer
 from actors.keeper import StoreOptions
 from actors.protocol import grants, keys
 from actors.protocol.common import Refused
+from actors.sealed_side import SealedSide
 from actors.shared_stream import REPEATS_MAX
-from actors.slaves_side import SlavesSide
 from actors.stream import NEVER
 from actors.waking import Sleeper
 
@@ -17,7 +17,7 @@ BELIEVED_S = 10.0
 """How long a status believes what the slaves' side said; the slaves may have fetched since."""
 
 
-class OwnerLimits(SlavesSide):
+class OwnerLimits(SealedSide):
     """Checks the limits of `local` grants, and counts what a status may promise."""
 
     issuer: Issuer

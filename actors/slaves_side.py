@@ -6,6 +6,7 @@ from typing import NamedTuple
 from actors.base import Later, System, handles
 from actors.keeper import KEY_OCTETS_MAX, KEYS_MAX, SLAVES_MAX, StoreOptions
 from actors.mirror import PIECES_MAX
+from actors.one_time import KEY_OCTETS
 from actors.pads import Pads
 from actors.protocol import grants, keys
 from actors.protocol.blocks import SegmentId
@@ -24,6 +25,8 @@ HELD_MIN = 1 << 16
 HELD_BITS = 128
 """Grants held at most: so many, or one for so many bits of what an SAE may leave undelivered."""
 TOMBS_MAX = 1 << 16
+SEALED = "sealed"
+"""The mode of grants whose keys come sealed; never announced in the open."""
 REFUSED_MAX = 1 << 13
 """Ids of refused grants that are known; twice as many as an owner has open."""
 
@@ -76,10 +79,16 @@ class SlavesSide(Pads):
                 pairs.update({(grant.master, slave): None for slave in grant.slaves})
             elif code != "wait":
                 refusals.append(Refusal(grant.id, code))
-                self._note_refused(grant.id, code)
+                self.note_refused(grant.id, code)
+        loads = tuple(self.vault.load(*pair) for pair in pairs) if self._local(word) else ()
+        self.acknowledge(held, loads, refusals)
+
+    def acknowledge(
+        self, held: list[bytes], loads: tuple[grants.Load, ...], refusals: list[Refusal]
+    ) -> None:
+        """Say what is held, once that is durable, and what never will be."""
         head = self.standing.head()
         if held:
-            loads = tuple(self.vault.load(*pair) for pair in pairs) if self._local(word) else ()
             self.say(grants.GrantsHeld(head=head, ids=tuple(held), loads=loads))
             self.effect(lambda: self._now_held(held))
         if refusals:
@@ -103,17 +112,24 @@ class SlavesSide(Pads):
         """Hold one grant; return `held`, `wait`, or the code of the refusal."""
         if self.vault.knows(grant.id):
             return "void" if self.vault.voided(grant.id) else "held"
-        code = self._refused.get(grant.id) or self._check(grant)
-        code = code or self.check_pieces(grant.pieces) or self._check_room(grant)
+        code = "malformed" if grant.mode == SEALED else self.check_grant(grant)
         if code:
             return code
-        octets = self.cut(grant.pieces)
+        self.keep(grant, self.cut(grant.pieces), now)
+        return "held"
+
+    def check_grant(self, grant: Grant) -> str:
+        """Return why a grant is not held, or not yet; "" if it may be."""
+        code = self._refused.get(grant.id) or self._check(grant)
+        return code or self.check_pieces(grant.pieces) or self._check_room(grant)
+
+    def keep(self, grant: Grant, octets: bytes, now: Clock) -> None:
+        """Hold the keys of a grant; where they lay, or their pad, is used up."""
         self.stream.mark(grant.pieces)
         self.vault.hold(grant, octets, now)
         self.standing.count()
-        return "held"
 
-    def _note_refused(self, id_: bytes, code: str) -> None:
+    def note_refused(self, id_: bytes, code: str) -> None:
         """Its master is told "no": a copy that comes when there is room is refused as well."""
         if len(id_) == keys.ID_OCTETS:
             self._refused[id_] = code
@@ -124,7 +140,7 @@ class SlavesSide(Pads):
         if not _well_formed(grant):
             return "malformed"
         if self.standing.frozen:
-            return "frozen" if grant.mode == "confirmed" else "wait"
+            return "wait" if grant.mode == "local" else "frozen"
         if not self.homes:
             return "wait"  # the directory is on its way; the owner will repeat
         theirs = self.homes.get(grant.master) == self.store
@@ -256,8 +272,8 @@ def _well_formed(grant: Grant) -> bool:
         and all(p.length > 0 and p.offset >= 0 and p.batch >= 0 for p in grant.pieces)
         and 0 < grant.number <= KEYS_MAX
         and 0 < grant.size <= KEY_OCTETS_MAX
-        and total == grant.number * grant.size
+        and total == grant.number * grant.size + (KEY_OCTETS if grant.mode == SEALED else 0)
         and 0 < len(set(grant.slaves)) == len(grant.slaves) <= SLAVES_MAX
-        and grant.mode in ("confirmed", "local")
+        and grant.mode in ("confirmed", "local", SEALED)
         and 0.0 <= grant.remaining <= TTL_MAX_S
     )

@@ -35,13 +35,14 @@ def check_counters(store: KeyStore) -> None:
     lists += [unheard.grant.pieces for unheard in issuer.unheard.values()]
     lists += [voiding.pieces for voiding in issuer.voiding.values()]
     lists += [given.pieces for given in store.pads.values()]
+    lists += [given.pieces for given in issuer.given.values()]
     for piece in (piece for pieces in lists for piece in pieces):
         open_[SegmentId(piece.holder, piece.batch)] += 1
     for segment in segments:
         if segment.mine:
             _same(f"grants in {segment.id}", segment.grants, open_[segment.id])
     shares = store.shares
-    promised = sum(asked.ask.number * asked.ask.size for asked in store._asked)
+    promised = sum(asked.octets for asked in store._asked)
     _same("promised", shares.promised, promised)
     _same("waiting for pads", list(shares._open), list(store._waiters))
     _same("backlog", shares.backlog, sum(made.octets for made in shares._open.values()))
@@ -72,6 +73,8 @@ def check_rest(a: KeyStore, b: KeyStore) -> None:
             "leases asked for": list(store.stream._asking),
             "segments to close": store.stream.closable(),
             "requests": list(store._asked),
+            "gives": list(store._gives),
+            "to be taken back": list(store._to_void),
             "requests that wait for the peer": store.sleepers,
             "pads asked for": list(store._waiters),
             "fetches": list(store._queries),

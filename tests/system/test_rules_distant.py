@@ -78,9 +78,10 @@ def test_a_store_is_filled_up_to_its_mark_and_no_further() -> None:
 
 def test_it_is_filled_again_once_the_lower_mark_is_passed_not_before() -> None:
     pair, link = distant()
+    pair.cluster.tell(pair.at("a"), links.Marks(low_bits=4 * LEAST, high_bits=8 * LEAST))
+    pair.cluster.settle()
     fill(pair, link)
     store = pair.store("a")
-    pair.cluster.tell(pair.at("a"), links.Marks(low_bits=4 * LEAST, high_bits=8 * LEAST))
     given = []
     while store.held >= store.level.low:
         given.append(credit(link))
