@@ -1,5 +1,6 @@
 """The slaves' side of a shared store: holds what the peer announces, hands it out (R9, P5)."""
 
+import itertools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -99,9 +100,10 @@ class SlavesSide(Pads):
     @handles(grants.LoadQuery)
     def on_load_query(self, word: grants.LoadQuery) -> None:
         """The owner checks the limits of its `local` grants: say what was not fetched here."""
-        if self.admit(word.head):
-            masters = word.masters[:REPEATS_MAX]
-            loads = tuple(self.vault.load(master, word.slave) for master in masters)
+        if self.admit(word.head) and self.homes.get(word.slave) == self.system.node:
+            masters = (name for name in word.masters if self.homes.get(name) == self.store)
+            some = itertools.islice(dict.fromkeys(masters), REPEATS_MAX)
+            loads = tuple(self.vault.load(master, word.slave) for master in some)
             self.say(grants.GrantsHeld(head=self.standing.head(), ids=(), loads=loads))
 
     @staticmethod

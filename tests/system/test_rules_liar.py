@@ -274,3 +274,19 @@ def test_refused_ids_take_no_memory_without_bound(monkeypatch: pytest.MonkeyPatc
     pair.say("b", grants.GrantsAnnounced(head=head, grants=tuple(bad)))
 
     assert len(pair.store("b")._refused) == 10
+
+
+def test_a_question_for_loads_is_not_answered_with_more_than_there_are_saes() -> None:
+    pair = Pair()
+    pair.fill(2)
+    head = pair.store("a").standing.head()
+    many = ("alice", "carol", "mallory", "x" * 1000) * 500
+
+    for slave in ("bob", "nobody", "y" * 1000, "alice"):
+        pair.say("b", grants.LoadQuery(head=head, slave=slave, masters=many))
+
+    (answer,) = pair.said(grants.GrantsHeld, "b")
+    assert [(load.master, load.slave) for load in answer.loads] == [
+        ("alice", "bob"),
+        ("carol", "bob"),
+    ]
