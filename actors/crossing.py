@@ -1,19 +1,17 @@
-"""Sessions of other origins that cross this node, or end here: soft state, checked hop by hop."""
+"""Sessions of others that cross this node, or end here: soft state, checked hop by hop."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from actors.base import Later, Row, System, handles
+from actors.base import Later, System, handles
+from actors.distant import Distant, SessionOptions
 from actors.protocol import relay, sessions
 from actors.protocol.common import Failed
 from actors.protocol.relay import LaneClosed
 from actors.protocol.sessions import KeyTransportSession, KeyTransportSessionReply
-from actors.protocol.trees import Child, StartChild
 from actors.signing import session_text, verifies
-from actors.terms import STORE, Lane, LaneKey, blame, well_formed
-from actors.watching import Watching
+from actors.terms import Lane, LaneKey, blame, well_formed
 from transport.envelope import Address
-from transport.message import Message, Secret, local
+from transport.message import Message, local
 from transport.quota import Allowance
 
 TICK_S = 1.0
@@ -21,31 +19,7 @@ WAIT_S = 10.0
 """Seconds that anybody waits for a hop at most."""
 
 ENDED_KEPT = 4096
-_TREE_S = 5.0
 _ASKS_S, _ASKS_BURST = 200.0, 1000.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOptions:
-    """What the composition of a node tells its sessions; `subtree` makes that of a distant peer.
-
-    `accept`: stores for peers who set up a session to here; `on_demand`: sessions to peers that
-    an SAE here wants keys with. `refresh_s` and `expiry_s` are seconds.
-    """
-
-    signing: Secret
-    subtree: Callable[[str], Child]
-    root: str = "supervisor"
-    on_demand: bool = True
-    accept: bool = True
-    paths: int = 1
-    weight: int = 1
-    max_sessions: int = 256
-    max_sessions_per_sae: int = 32
-    max_distant: int = 256
-    max_crossing: int = 4096
-    refresh_s: float = 5.0
-    expiry_s: float = 15.0
 
 
 @local
@@ -53,22 +27,26 @@ class Tick(Message):
     """Time to look what has expired, and what is due."""
 
 
-class Crossing(Watching):
-    """Admits, refreshes and forgets lanes; keeps the stores of distant peers."""
+class Crossing(Distant):
+    """Admits, refreshes and forgets lanes."""
 
     def __init__(self, system: System, name: str, options: SessionOptions) -> None:
-        super().__init__(system, name)
-        self.options = options
+        super().__init__(system, name, options)
         self.lanes: dict[LaneKey, Lane] = {}
-        self.stores: dict[str, None] = {}
-        """Distant peers with a key store here."""
-        self._starting: dict[str, list[Callable[[str], None]]] = {}
         self._ended: dict[LaneKey, None] = {}
         self._allowed: dict[str, Allowance] = {}
+        self._begun = False
 
     def network_changed(self) -> None:
-        """Forget who asked how often: peers may have gone for good."""
+        """Forget who asked how often: peers may have gone for good.
+
+        When it is first known who is who, relays hear that lanes of a former life are over.
+        """
         self._allowed.clear()
+        if self.briefed and not self._begun:
+            self._begun = True
+            for peer in self.linked:
+                self.tell(self.here(f"relay/{peer}"), relay.ForgetLanes())
 
     # A session is asked for, or refreshed
 
@@ -255,7 +233,10 @@ class Crossing(Watching):
     def on_lane_broken(self, news: relay.LaneBroken) -> None:
         """A relay here gives up."""
         lane = self.lanes.get((news.session, news.share))
-        if lane and self.sender.name in (lane.source, lane.target):
+        if lane is None:  # of a former life of ours, say
+            closed = LaneClosed(session=news.session, share=news.share)
+            self.tell(self.sender, closed)
+        elif self.sender.name in (lane.source, lane.target):
             code = news.code if news.code in sessions.CODES else "no_route"
             self.lose(lane, code, self.system.node)
 
@@ -282,46 +263,3 @@ class Crossing(Watching):
         for lane in [lane for lane in self.lanes.values() if lane.expires < now]:
             self.system.meter.add("protokms_lanes_lost", reason="expired")
             self.close(lane)
-
-    # Stores of distant peers
-
-    def no_store(self, peer: str) -> str:
-        """Tell why there is no store for a peer and none can be made, or nothing."""
-        if peer in self.linked:
-            return "not_allowed"  # what we share with a neighbour comes from a quantum link
-        if peer in self.stores or peer in self._starting:
-            return ""
-        full = len(self.stores) + len(self._starting) >= self.options.max_distant
-        return "" if self.options.accept and not full else "not_allowed"
-
-    def have_store(self, peer: str, then: Callable[[str], None]) -> None:
-        """Have a key store and a virtual link for a distant peer; `then` hears a code, or none."""
-        if peer in self.stores:
-            then("")
-            return
-        waiting = self._starting.setdefault(peer, [])
-        waiting.append(then)
-        if len(waiting) == 1:
-            row = Row(STORE, "peer", peer.encode())
-            self.commit([row], lambda: self._start_store(peer))
-
-    def start_stores(self, names: Collection[str]) -> None:
-        """After a start: have those again that there were, for the grants that they hold."""
-        for peer in names:
-            if peer not in self.stores and peer not in self._starting:
-                self._starting[peer] = []
-                self._start_store(peer)
-
-    def _start_store(self, peer: str) -> None:
-        def there(reply: Message) -> None:
-            waiting = self._starting.pop(peer, [])
-            good = not isinstance(reply, Failed) or reply.code == "duplicate"
-            if good:
-                self.stores[peer] = None
-            else:
-                self.log.error("no_store", peer=peer, why=str(reply))
-            for then in waiting:
-                then("" if good else "not_allowed")
-
-        root, child = self.here(self.options.root), self.options.subtree(peer)
-        self.ask(root, StartChild(child=child), there, _TREE_S)

@@ -73,6 +73,12 @@ class Relay(Sending):
             self._incoming.pop((news.session, news.share), None)
             self.close_lane(news.session, news.share)
 
+    @handles(relay.ForgetLanes)
+    def on_forget_lanes(self, _: relay.ForgetLanes) -> None:
+        """None does, as far as those know who know."""
+        for session, share in [*self._incoming, *self.lanes.lanes]:
+            self.on_lane_closed(LaneClosed(session=session, share=share))
+
     # A frame comes
 
     @handles(Carry)

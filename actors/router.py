@@ -1,38 +1,23 @@
-"""The router: says how the links of this node are, hears it of all others, and finds paths."""
+"""The router: hears how the links of all others are, passes it on, and finds paths."""
 
 import itertools
-from dataclasses import dataclass
 
-import msgspec
-
-from actors.base import Row, System, handles
+from actors.base import System, handles
+from actors.own_links import OwnLinks, RouterOptions
 from actors.protocol import peers, routes
 from actors.protocol.common import Health, Healthy, Refused
-from actors.protocol.routes import LinkLoad, LinkState
-from actors.routes import Avoid, Picture, Verdict, claim, differs, step
-from actors.signing import Signer, state_text
-from actors.watching import Watching
+from actors.protocol.routes import LinkState
+from actors.routes import Avoid, Picture, Verdict, claim
 from transport.envelope import Address
-from transport.message import Message, Secret, local
+from transport.message import Message, local
 from transport.quota import Allowance
 
 TICK_S = 1.0
 GROUP_S = 0.05
-SETTLE_S = 0.25
 COMPARE_S = 30.0
 STATES_A_MESSAGE = 256
 _STATES_S, _STATES_BURST = 16.0, 64.0
 _KNOWN_S, _KNOWN_BURST = 0.2, 5.0
-_STORE = "router"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouterOptions:
-    """The node's Ed25519 key (32 octets), and how often it tells how its links are."""
-
-    signing: Secret
-    flood_s: float = 5.0
-    refresh_s: float = 60.0
 
 
 @local
@@ -41,27 +26,16 @@ class Tick(Message):
 
 
 @local
-class Flood(Message):
-    """Our own links may be told now."""
-
-
-@local
 class PassOn(Message):
     """What has been collected meanwhile goes on to the neighbours."""
 
 
-class Router(Watching):
-    """Keeps the picture of the network; what it says of itself is signed and numbered for ever."""
+class Router(OwnLinks):
+    """Keeps the picture of the network; our own links are the business of its base."""
 
     def __init__(self, system: System, name: str, options: RouterOptions) -> None:
-        super().__init__(system, name)
-        self._options = options
-        self._signer = Signer(options.signing)
+        super().__init__(system, name, options)
         self.picture = Picture(frozenset())
-        self._seq = 0
-        self._told: tuple[LinkLoad, ...] | None = None
-        self._flooded = -options.refresh_s
-        self._flooding = self._flood_set = False
         self._pending: dict[str, str] = {}
         self._grouping = False
         self._seen, self._changed_at = 0, -TICK_S
@@ -71,9 +45,8 @@ class Router(Watching):
 
     def started(self) -> None:
         """Go on counting where the last life ended, and ask who is who."""
-        for row in self.system.load(_STORE):
-            self._seq = msgspec.msgpack.decode(row.clear, type=int)
-        self._flooded = self._compared = self.system.now() - self._options.flood_s
+        self.load()
+        self._compared = self.system.now()
         self.watch()
         self.remind(TICK_S, Tick())
 
@@ -87,77 +60,29 @@ class Router(Watching):
         for peer in self.linked:
             if peer in self.up and peer not in self._compared_with:
                 self._compare(peer)
-        self._look()
+        self.look()
 
     def peer_came(self, peer: str) -> None:
         """Compare with a neighbour that is there (again)."""
         if peer in self.linked:
             self._compare(peer)
-            self._look()
+            self.look()
 
     def peer_left(self, peer: str) -> None:
         """A link without its other end is none."""
         self._compared_with.pop(peer, None)
-        self._look()
+        self.look()
 
     def level_changed(self, level: routes.LinkLevel, *, came: bool) -> None:
         """Sessions want to know as well."""
         self.tell(self.here("sessions"), level)
-        self._look()
+        self.look()
 
     @handles(peers.Subscribe)
     def subscribe(self, _: peers.Subscribe) -> None:
         """Sessions have started anew: tell them how our links are."""
         for level in self.levels.values():
             self.tell(self.here("sessions"), level)
-
-    def _links(self) -> tuple[LinkLoad, ...]:
-        levels = [self.levels[peer] for peer in self.linked if self.usable(peer)]
-        return tuple(LinkLoad(it.peer, step(it.stock), step(it.rate)) for it in levels)
-
-    def _look(self) -> None:
-        """Tell the network if it should hear: a loss at once, all else a little later, together."""
-        self._note_change()
-        if self._flooding or not self._news():
-            return
-        lost = {it.peer for it in self._told or ()} - {it.peer for it in self._links()}
-        rest = self._flooded + self._options.flood_s - self.system.now()
-        if rest <= 0 and lost:
-            self._flood()
-        elif not self._flood_set:
-            self._flood_set = True
-            self.remind(max(rest, 0.0 if lost else SETTLE_S), Flood())
-
-    def _news(self) -> bool:
-        return bool(self.public) and (self._told is None or differs(self._told, self._links()))
-
-    @handles(Flood)
-    def flood(self, _: Flood) -> None:
-        """It is time, if there is still something to tell and nothing was told meanwhile."""
-        if self.sender == self.address:
-            self._flood_set = False
-            if self._news() and self.system.now() - self._flooded >= self._options.flood_s:
-                self._flood()
-            else:
-                self._look()
-
-    def _flood(self) -> None:
-        """Sign how our links are now; the number is durable before anybody hears of it."""
-        if self._flooding or self.system.node not in self.public:
-            return
-        self._flooding, self._flooded = True, self.system.now()
-        self._seq += 1
-        seq, links, origin = self._seq, self._links(), self.system.node
-        state = LinkState(origin, seq, links, self._signer.sign(state_text(origin, seq, links)))
-
-        def durable() -> None:
-            self._flooding = False
-            self._told = links
-            self.system.meter.add("protokms_floods")
-            self._accept(state, origin)
-            self._look()
-
-        self.commit([Row(_STORE, "seq", b"", msgspec.msgpack.encode(seq))], durable)
 
     # What the neighbours say
 
@@ -171,8 +96,8 @@ class Router(Watching):
             if state.origin == self.system.node:
                 self._of_ourselves(peer, state)
             elif self._is_news(peer, state):
-                self._accept(state, peer)
-        self._note_change()
+                self.accept(state, peer)
+        self.note_change()
 
     @handles(routes.KnownStates)
     def known(self, word: routes.KnownStates) -> None:
@@ -208,7 +133,8 @@ class Router(Watching):
             return verdict is Verdict.NEWS
         return False
 
-    def _accept(self, state: LinkState, peer: str) -> bool:
+    def accept(self, state: LinkState, peer: str) -> bool:
+        """Take a state in and pass it on, if it is news and signed."""
         good = claim(state, self.public[state.origin])
         if good is None:
             self._refuse(peer, "signature")
@@ -220,15 +146,15 @@ class Router(Watching):
 
     def _of_ourselves(self, peer: str, state: LinkState) -> None:
         """Somebody knows a later word of ours than we do, lost with a disk: go on from there."""
-        if state.seq <= self._seq:
+        if state.seq <= self.seq:
             return
         if claim(state, self.public[self.system.node]) is None:
             self._refuse(peer, "signature")
             return
-        self.log.warning("seq_was_lost", ours=self._seq, theirs=state.seq)
-        self._seq = state.seq
-        self._told = None
-        self._look()
+        self.log.warning("seq_was_lost", ours=self.seq, theirs=state.seq)
+        self.seq = state.seq
+        self.told = None
+        self.look()
 
     def _refuse(self, peer: str, reason: str) -> None:
         self.system.meter.add("protokms_states_refused", peer=peer, reason=reason)
@@ -278,16 +204,16 @@ class Router(Watching):
         self.remind(TICK_S, Tick())
         now = self.system.now()
         self.picture.age(now)
-        if self.public and now - self._flooded >= self._options.refresh_s:
-            self._flood()
+        if self.public and now - self.flooded >= self.options.refresh_s:
+            self.tell_links()
         up = [peer for peer in self.linked if peer in self.up]
         if up and now - self._compared >= COMPARE_S:
             self._compared, self._turn = now, self._turn + 1
             self._compare(up[self._turn % len(up)])
-        self._note_change()
+        self.note_change()
         self.system.meter.set("protokms_states_known", len(self.picture))
 
-    def _note_change(self) -> None:
+    def note_change(self) -> None:
         """Let sessions look for better paths, once a second at most."""
         now = self.system.now()
         if self._seen != self.picture.version and now - self._changed_at >= TICK_S:
@@ -300,7 +226,7 @@ class Router(Watching):
     def find_paths(self, ask: routes.FindPaths) -> routes.Paths:
         """Find paths from here; of our own links only those that are up this very moment."""
         here = self.system.node
-        alive = {it.peer for it in self._links()}
+        alive = {it.peer for it in self.links()}
         told = self.picture.of(here)
         gone = [(here, it.peer) for it in (told.links if told else ()) if it.peer not in alive]
         avoid = Avoid(ask.avoid, [*ask.broken, *gone])
@@ -325,8 +251,8 @@ class Router(Watching):
         up = [peer for peer in self.linked if peer in self.up]
         facts = {
             "states_known": str(len(self.picture)),
-            "seq": str(self._seq),
-            "links": str(len(self._links())),
+            "seq": str(self.seq),
+            "links": str(len(self.links())),
             "neighbours_up": str(len(up)),
         }
         return Healthy(ready=True, reasons=(), facts=tuple(facts.items()))

@@ -2,7 +2,8 @@
 
 from actors.base import Drop, Later, System, handles
 from actors.course import ESTABLISHED, Course
-from actors.crossing import TICK_S, SessionOptions, Tick
+from actors.crossing import TICK_S, Tick
+from actors.distant import SessionOptions
 from actors.origin import Origin
 from actors.protocol import peers, sessions
 from actors.protocol.common import Failed, Health, Healthy, Refused

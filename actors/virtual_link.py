@@ -169,6 +169,13 @@ class VirtualLink(Actor):
             if left:
                 self._use(left[-1])
 
+    @handles(relay.ForgetLanes)
+    def on_forget_lanes(self, _: relay.ForgetLanes) -> None:
+        """None does, as far as those know who know."""
+        keys = [(session, share) for session, lanes in self._outgoing.items() for share in lanes]
+        for session, share in [*keys, *self._incoming]:
+            self.on_lane_closed(LaneClosed(session=session, share=share))
+
     def _use(self, session: SessionId) -> None:
         """Use these lanes from now on; all of the session are there."""
         if self._session is not None:

@@ -25,12 +25,13 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from actors.crossing import SessionOptions
+from actors.distant import SessionOptions
 from actors.keeper import StoreOptions
 from actors.key_store import KeyStore
 from actors.modules import udp
 from actors.modules.adversity import Adversity
 from actors.multicast import Multicast
+from actors.own_links import RouterOptions
 from actors.own_store import OwnStore
 from actors.peer_manager import PeerManager, PeerPlan
 from actors.protocol import doors, peers
@@ -38,7 +39,7 @@ from actors.protocol.common import Refused
 from actors.protocol.trees import Child
 from actors.quantum_link import QuantumLink
 from actors.relay import Relay
-from actors.router import Router, RouterOptions
+from actors.router import Router
 from actors.sessions import SessionManager
 from actors.supervisor import Supervisor
 from actors.virtual_link import VirtualLink

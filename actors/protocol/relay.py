@@ -91,6 +91,11 @@ class AskLanes(Message):
 
 
 @local
+class ForgetLanes(Message):
+    """`sessions` has started anew: every lane is closed; those that stand are opened again."""
+
+
+@local
 class LaneBroken(Message):
     """A relay cannot carry for this lane any more; `code` says why. For `sessions`."""
 

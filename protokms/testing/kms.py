@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from actors.crossing import SessionOptions
+from actors.distant import SessionOptions
 from actors.keeper import StoreOptions
 from actors.key_store import KeyStore
 from actors.modules.memory import Pipe
 from actors.multicast import Multicast
+from actors.own_links import RouterOptions
 from actors.own_store import OwnStore
 from actors.peer_manager import PeerManager, PeerPlan
 from actors.protocol import keys, peers, sessions
@@ -26,7 +27,7 @@ from actors.protocol.doors import DOORS
 from actors.protocol.trees import Child
 from actors.quantum_link import QuantumLink
 from actors.relay import Relay
-from actors.router import Router, RouterOptions
+from actors.router import Router
 from actors.sessions import SessionManager
 from actors.signing import Signer
 from actors.supervisor import Supervisor
@@ -44,7 +45,7 @@ class KmsNetwork:
 
     `nodes` is as for `Cluster`; node number i serves `sae-i` unless `saes` (SAE to node) says
     otherwise. `link` are options of `actors.modules.memory.Pipe`, `store` those of
-    `actors.keeper.StoreOptions`, `relay` those of `actors.crossing.SessionOptions`; `pipe` makes
+    `actors.keeper.StoreOptions`, `relay` those of `actors.distant.SessionOptions`; `pipe` makes
     each link, `store_kind` is the class of the stores shared with neighbours; what is left goes
     to the `Cluster`.
     """

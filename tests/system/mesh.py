@@ -4,14 +4,15 @@ import hashlib
 from typing import Any, TypeVar
 
 from actors.base import Actor, System, handles
-from actors.crossing import SessionOptions
+from actors.distant import SessionOptions
+from actors.own_links import RouterOptions
 from actors.peer_manager import PeerManager, PeerPlan
 from actors.protocol import links, peers, relay, routes, sessions
 from actors.protocol.doors import DOORS
 from actors.protocol.relay import LaneClosed, LaneOpened, SessionId
 from actors.protocol.sessions import SessionState
 from actors.protocol.trees import Child
-from actors.router import Router, RouterOptions
+from actors.router import Router
 from actors.sessions import SessionManager
 from actors.signing import Signer
 from actors.supervisor import Supervisor
@@ -104,6 +105,10 @@ class Lanes(Actor):
     def opened(self, news: LaneOpened) -> None:
         self.open[news.session, news.share] = news
         self.heard.append(news)
+
+    @handles(relay.ForgetLanes)
+    def forget(self, _: relay.ForgetLanes) -> None:
+        self.open.clear()
 
     @handles(LaneClosed)
     def closed(self, news: LaneClosed) -> None:

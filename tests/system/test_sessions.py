@@ -6,7 +6,7 @@ import pytest
 
 from actors.protocol import sessions
 from actors.protocol.common import Failed, Health, Healthy
-from actors.protocol.relay import LaneBroken, LaneClosed, LaneOpened
+from actors.protocol.relay import LaneBroken, LaneClosed, LaneOpened, SessionId
 from actors.protocol.sessions import EnsureSession, SessionAdded, SessionEnsured, SessionRemoved
 from tests.system.mesh import Lanes, Mesh, chain, ring
 from transport.message import Message
@@ -606,3 +606,28 @@ def test_health_says_which_session_does_not_stand_and_why() -> None:
     assert isinstance(healthy, Healthy)
     assert healthy.ready
     assert "no_route" in dict(healthy.facts)["session/n3"]
+
+
+def test_lanes_of_a_former_life_of_the_sessions_are_forgotten_by_relays() -> None:
+    mesh = mesh_of(chain(3))
+    mesh.add("n1", "n3")
+    mesh.cluster.tolerant = True
+    (old,) = mesh.lanes("virtual_link/n3@n1")
+
+    mesh.cluster.crash_actor("sessions@n1")
+    mesh.advance(SETTLED_S)
+
+    (new,) = mesh.lanes("virtual_link/n3@n1")
+    assert new.session != old.session
+    assert [it.session for it in mesh.lanes("relay/n2@n1")] == [new.session]
+
+
+def test_a_lane_that_nobody_knows_is_closed_when_a_relay_says_it_is_broken() -> None:
+    mesh = mesh_of(chain(3))
+    relay = mesh.cluster.probe("relay/n3@n2")
+    foreign = LaneBroken(session=SessionId("n1", 5), share=0, code="busy")
+
+    relay.say("sessions@n2", foreign)
+    mesh.cluster.settle()
+
+    assert relay.received == [LaneClosed(session=SessionId("n1", 5), share=0)]
