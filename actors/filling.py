@@ -51,9 +51,16 @@ class Filling(SharedStream):
 
     @property
     def held(self) -> int:
-        """Octets that either end may still allocate, and those that may become such."""
-        stream, batches = self.stream, self.batches
-        return stream.stock + stream.theirs + batches.undecided + batches.arrived
+        """Octets for whoever is asked for keys, and those that may become such.
+
+        What an end has leased the other cannot get (R5): the lease of one that is asked for
+        nothing, or has enough, must not keep the other dry.
+        """
+        stream, batches, fresh = self.stream, self.batches, self.stream.fresh_octets
+        mine, theirs = stream.stock + fresh[False], stream.theirs + fresh[True]
+        asked, they_are = any(self._demand_told), any(self._their_demand)
+        least = min(mine, theirs) if asked is they_are else mine if asked else theirs
+        return least + batches.undecided + batches.arrived
 
     def to_bring_in(self) -> int:
         """As far as the upper mark, once the lower one was passed."""

@@ -87,10 +87,8 @@ class InStep(Keeper):
         self.ask_peer()
 
     @handles(PeerDown)
-    def on_peer_down(self, news: PeerDown) -> None:
-        """Nothing is emitted nor allocated while the peer is away; not so if it is merely quiet."""
-        if news.idle:
-            return
+    def on_peer_down(self, _: PeerDown) -> None:
+        """Nothing is emitted nor allocated while the peer is away, or its connection is idle."""
         self.peer_up = False
         self.on_out_of_step()
 

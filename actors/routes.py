@@ -26,7 +26,7 @@ STEP_MAX = 63
 _SEQ_MAX = 1 << 63
 
 ENOUGH_STOCK, ENOUGH_RATE = 17, 13
-"""Steps (64 KiB in store, 4 KiB a second) from which a link is short of nothing."""
+"""Steps: from 64 KiB in store a link is short of nothing, below that a rate of 4 KiB/s helps."""
 
 _SHORT = 0.25  # what a step less than enough costs; a hop costs 1
 _BETTER = 0.75  # of its cost, at most, must a new path have to be taken for one in use
@@ -84,11 +84,13 @@ def link_cost(one: LinkLoad, other: LinkLoad) -> float:
     """Return what a hop costs, by what its ends say: 1, and more the fewer bits there are.
 
     The ends give each other bits, so the fuller stock counts; the rate is one for both, so
-    nobody makes a link look better than its other end says.
+    nobody makes a link look better than its other end says. Next to a stock that is enough the
+    rate does not matter: a store that is full takes nothing in.
     """
     stock, rate = max(one.stock, other.stock), min(one.rate, other.rate)
-    short = max(0, ENOUGH_STOCK - stock) + max(0, ENOUGH_RATE - rate)
-    return 1.0 + _SHORT * short
+    if stock >= ENOUGH_STOCK:
+        return 1.0
+    return 1.0 + _SHORT * (ENOUGH_STOCK - stock + max(0, ENOUGH_RATE - rate))
 
 
 def claim(state: LinkState, public: str) -> Claim | None:

@@ -61,6 +61,20 @@ def test_nobody_makes_a_link_cheaper_by_a_rate_of_its_own(a: int, b: int, c: int
     assert link_cost(LinkLoad("x", a, b + d), LinkLoad("y", c, b)) == honest
 
 
+@given(st.integers(17, 40), steps, steps, steps)
+def test_a_full_store_that_takes_nothing_in_is_short_of_nothing(
+    a: int, b: int, c: int, d: int
+) -> None:
+    assert link_cost(LinkLoad("x", a, b), LinkLoad("y", c, d)) == 1.0
+
+
+@given(st.integers(0, 15), steps, steps)
+def test_fewer_bits_never_make_a_link_cheaper(stock: int, rate: int, other: int) -> None:
+    fuller = link_cost(LinkLoad("x", stock + 1, rate), LinkLoad("y", 0, other))
+
+    assert link_cost(LinkLoad("x", stock, rate), LinkLoad("y", 0, other)) >= fuller
+
+
 def test_few_hops_are_preferred_and_links_short_of_bits_avoided() -> None:
     assert picture_of("ab bc cd ad").find("a", "d", 1) == (("a", "d"),)
     assert picture_of("ab bc cd ad", {"ad": 5}).find("a", "d", 1) == (("a", "b", "c", "d"),)

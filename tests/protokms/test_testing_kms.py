@@ -1,7 +1,8 @@
 """Whole nodes in one thread."""
 
+import pytest
+
 from actors.protocol import keys, peers
-from actors.protocol.common import Failed
 from protokms.testing.kms import KmsNetwork
 
 
@@ -43,15 +44,28 @@ def test_two_applications_of_one_node_share_keys_too() -> None:
     assert same.octets[0] == made.octets
 
 
+@pytest.mark.slow
+def test_keys_for_an_sae_beyond_the_neighbours_come_over_trusted_nodes() -> None:
+    kms = KmsNetwork("kms-1--kms-2 kms-2--kms-3 kms-3--kms-4 kms-4--kms-5")
+    kms.advance(7.0)
+
+    made = kms.enc("sae-1", "sae-5", number=3, wait=10.0)
+    assert isinstance(made, keys.Keys)
+    same = kms.dec("sae-5", "sae-1", made.grant, 0, 1, 2)
+
+    assert isinstance(same, keys.KeysWithIds)
+    assert b"".join(key.reveal() for key in same.octets) == made.octets.reveal()
+
+
+@pytest.mark.slow
 def test_a_connection_closed_unused_keeps_nobody_from_keys() -> None:
-    kms = KmsNetwork("kms-1--kms-2")
+    kms = KmsNetwork("kms-1--kms-2 kms-2--kms-3")
+    kms.advance(7.0)
+    kms.enc("sae-1", "sae-3", wait=10.0)
     kms.advance(5.0)
 
-    kms.cluster.tell("key_store/kms-2@kms-1", peers.PeerDown(peer="kms-2", idle=True))
-    quiet = kms.enc("sae-1", "sae-2")
-    kms.cluster.tell("key_store/kms-2@kms-1", peers.PeerDown(peer="kms-2"))
-    away = kms.enc("sae-1", "sae-2", wait=0.0)
+    for here, there in (("kms-1", "kms-3"), ("kms-3", "kms-1")):
+        idle = peers.PeerDown(peer=there, idle=True)
+        kms.cluster.tell(f"peer_manager@{here}", idle)
 
-    assert isinstance(quiet, keys.Keys)
-    assert isinstance(away, Failed)
-    assert away.code == "peer_down"
+    assert isinstance(kms.enc("sae-1", "sae-3", wait=1.0), keys.Keys)
