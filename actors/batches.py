@@ -7,12 +7,13 @@ the sender of the datagrams decides. Sizes are octets, not bits.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from actors import tag
 from actors.journal import Journal, Shelf
 from actors.protocol.blocks import BlocksHeld, Run, SegmentId
 from actors.standing import LIMIT, Standing
-from actors.stream import NEVER, Stream, segment_key
+from actors.stream import NEVER, Paths, Stream, as_paths, segment_key
 
 BATCH_MIN = 1024
 BATCH_MAX = 65_536
@@ -20,6 +21,8 @@ DATAGRAM_MAX = 64_000
 DATAGRAMS_MAX = 65_536
 UNDECIDED_MAX = 256
 SETTLED_MAX = 4096
+PATHS_MAX = 16
+"""Paths noted of one batch."""
 
 
 @dataclass(slots=True)
@@ -30,7 +33,16 @@ class Held:
     lengths: tuple[int, ...]
     tag: bytes
     octets: bytes = field(repr=False)
+    via: Paths = ()
     told: float = NEVER
+
+
+class Datagram(NamedTuple):
+    """One datagram that is in no batch, since when, and over which paths it goes or came."""
+
+    octets: bytes
+    at: float
+    via: Paths
 
 
 @dataclass(slots=True)
@@ -48,8 +60,8 @@ class Batches:
         self._journal, self._standing, self._stream = journal, standing, stream
         self.held: dict[int, Held] = {}
         self.decided: dict[int, Decision] = {}
-        self._emitted: dict[int, tuple[bytes, float]] = {}
-        self._arrived: dict[int, tuple[bytes, float]] = {}
+        self._emitted: dict[int, Datagram] = {}
+        self._arrived: dict[int, Datagram] = {}
         self._settled: dict[int, None] = {}
         self._taken: dict[int, None] = {}
         self._next = 0
@@ -60,9 +72,10 @@ class Batches:
         for _, self._next, _ in shelf.each("numbers"):
             pass
         bits = {id_: octets for id_, _, octets in shelf.each("bits")}
-        for id_, (runs, lengths, mark), _ in shelf.each("held"):
+        for id_, (runs, lengths, mark, *via), _ in shelf.each("held"):
             octets = bits[bytes((stream.end,)) + id_]
-            made = Held(tuple(Run(*run) for run in runs), tuple(lengths), mark, octets)
+            paths = as_paths(via[0]) if via else ()
+            made = Held(tuple(Run(*run) for run in runs), tuple(lengths), mark, octets, paths)
             self.held[int.from_bytes(id_, "big")] = made
             self.undecided += len(octets)
         for id_, clear, _ in shelf.each("decided"):
@@ -83,32 +96,39 @@ class Batches:
 
     # Datagrams (R1)
 
-    def emit(self, first: int, payloads: Iterable[bytes], now: float, limit: int) -> None:
-        """Keep what the module is about to send, up to `limit` octets that no batch names."""
+    def emit(
+        self, first: int, payloads: Iterable[bytes], now: float, limit: int, via: Paths = ()
+    ) -> None:
+        """Keep what the link is about to send, up to `limit` octets that no batch names."""
         for seq, octets in enumerate(payloads, first):
             full = self.emitted + len(octets) > limit or len(self._emitted) >= DATAGRAMS_MAX
             if not full and seq not in self._emitted:
-                self._emitted[seq] = octets, now
+                self._emitted[seq] = Datagram(octets, now, via)
                 self.emitted += len(octets)
 
     def forget_emitted(self, before: float) -> int:
         """Discard what no batch has named in time; return how many octets."""
         old = []
-        for seq, (_, at) in self._emitted.items():
-            if at >= before:
+        for seq, datagram in self._emitted.items():
+            if datagram.at >= before:
                 break
             old.append(seq)
-        return sum(len(self._forget(seq) or b"") for seq in old)
+        return sum(len(self._forget(seq)[0] or b"") for seq in old)
 
     def arrive(
-        self, seqs: Iterable[int], payloads: Iterable[bytes], now: float, limit: int
+        self,
+        seqs: Iterable[int],
+        payloads: Iterable[bytes],
+        now: float,
+        limit: int,
+        via: Paths = (),
     ) -> None:
         """Take datagrams in; past the limit they are dropped, and die at their sender."""
         for seq, octets in zip(seqs, payloads, strict=True):
             fits = 0 < len(octets) <= DATAGRAM_MAX and self.arrived + len(octets) <= limit
             if fits and seq not in self._taken:
                 self._taken[seq] = None  # for ever: a tag key must not be octets of an older batch
-                self._arrived[seq] = octets, now
+                self._arrived[seq] = Datagram(octets, now, via)
                 self.arrived += len(octets)
         while len(self._taken) > DATAGRAMS_MAX:
             del self._taken[next(iter(self._taken))]
@@ -126,11 +146,11 @@ class Batches:
         One datagram that the sender has discarded would cost the whole batch that names it.
         """
         old = []
-        for seq, (_, at) in self._arrived.items():
-            if at >= before:
+        for seq, datagram in self._arrived.items():
+            if datagram.at >= before:
                 break
             old.append(seq)
-        self.arrived -= sum(len(self._arrived.pop(seq)[0]) for seq in old)
+        self.arrived -= sum(len(self._arrived.pop(seq).octets) for seq in old)
 
     # The holder (R2)
 
@@ -145,22 +165,23 @@ class Batches:
         seqs: list[int] = []
         total = 0
         for seq in sorted(self._arrived):
-            size = len(self._arrived[seq][0])
+            size = len(self._arrived[seq].octets)
             if seqs and total + size > self.most + tag.KEY_OCTETS:
                 break
             seqs.append(seq)
             total += size
-        parts = [self._arrived.pop(seq)[0] for seq in seqs]
+        taken = [self._arrived.pop(seq) for seq in seqs]
+        parts, via = [it.octets for it in taken], _together(it.via for it in taken)
         self.arrived -= total
         octets, runs, lengths = b"".join(parts), _runs(seqs), tuple(len(part) for part in parts)
         number, self._next = self._next, self._next + 1
         end = self._stream.end
         mark = tag.make(octets, self._place(end, number), runs, lengths)
-        held = Held(runs, lengths, mark, octets[tag.KEY_OCTETS :])
+        held = Held(runs, lengths, mark, octets[tag.KEY_OCTETS :], via)
         self.held[number] = held
         self.undecided += len(held.octets)
         pairs = [(run.first, run.last) for run in runs]
-        self._journal.put("held", _key(number), (pairs, lengths, mark))
+        self._journal.put("held", _key(number), (pairs, lengths, mark, via))
         self._journal.put("bits", segment_key(SegmentId(end, number)), None, held.octets)
         self._save()
         self._standing.count()
@@ -175,7 +196,7 @@ class Batches:
         name = SegmentId(self._stream.end, batch)
         self._journal.drop("held", _key(batch))
         if confirmed:
-            self._stream.enter(name, held.octets, write_bits=False)
+            self._stream.enter(name, held.octets, write_bits=False, via=held.via)
         else:
             self._journal.drop("bits", segment_key(name))
         self._standing.count()
@@ -195,7 +216,7 @@ class Batches:
         known |= SegmentId(end, word.batch) in self._stream.segments
         if known or not 0 <= word.batch < LIMIT or len(self.decided) >= 2 * UNDECIDED_MAX:
             return None
-        octets = self._named(word) or b""
+        octets, via = self._named(word)
         good = len(octets) >= BATCH_MIN and tag.agrees(
             octets, self._place(end, word.batch), word.runs, word.lengths, word.tag
         )
@@ -203,7 +224,7 @@ class Batches:
         self._journal.put("decided", _key(word.batch), good)
         if good:
             rest = octets[tag.KEY_OCTETS :]
-            self._stream.enter(SegmentId(end, word.batch), rest, write_bits=True)
+            self._stream.enter(SegmentId(end, word.batch), rest, write_bits=True, via=via)
         self._standing.count()
         return good
 
@@ -216,24 +237,24 @@ class Batches:
         if len(self._settled) > SETTLED_MAX:
             del self._settled[next(iter(self._settled))]
 
-    def _named(self, word: BlocksHeld) -> bytes | None:
-        """Take out the emitted octets that a batch names; None unless all of them are there."""
+    def _named(self, word: BlocksHeld) -> tuple[bytes, Paths]:
+        """Take out the emitted octets that a batch names; none unless all of them are there."""
         count = len(word.lengths)
         if not all(0 <= run.first <= run.last for run in word.runs):
-            return None
+            return b"", ()
         if count > DATAGRAMS_MAX or count != sum(run.last - run.first + 1 for run in word.runs):
-            return None
+            return b"", ()
         parts = [self._forget(seq) for run in word.runs for seq in range(run.first, run.last + 1)]
-        found = [part for part in parts if part is not None]  # a seq named twice is missing once
+        found = [octets for octets, _ in parts if octets is not None]
         if len(found) != count or tuple(map(len, found)) != word.lengths:
-            return None
-        return b"".join(found)
+            return b"", ()  # a seq named twice is missing once
+        return b"".join(found), _together(via for _, via in parts)
 
-    def _forget(self, seq: int) -> bytes | None:
-        octets, _ = self._emitted.pop(seq, (None, 0.0))
+    def _forget(self, seq: int) -> tuple[bytes | None, Paths]:
+        octets, _, via = self._emitted.pop(seq, (None, 0.0, ()))
         if octets is not None:
             self.emitted -= len(octets)
-        return octets
+        return octets, via
 
     def _place(self, end: int, batch: int) -> tuple[int, int, int, int]:
         return (*self._standing.epoch, end, batch)
@@ -254,3 +275,9 @@ def _runs(seqs: list[int]) -> tuple[Run, ...]:
         else:
             runs.append(Run(seq, seq))
     return tuple(runs)
+
+
+def _together(vias: Iterable[Paths]) -> Paths:
+    """All paths of a batch, each once, the first first."""
+    distinct = dict.fromkeys(vias)  # nearly always one
+    return tuple(dict.fromkeys(path for via in distinct for path in via))[:PATHS_MAX]

@@ -11,6 +11,7 @@ from actors.base import Later
 from actors.journal import Journal, Shelf
 from actors.loads import Loads
 from actors.protocol.grants import Grant, Piece, Voided
+from actors.protocol.keys import Via
 from actors.stream import NEVER, Stream
 from actors.vault import Clock
 
@@ -29,6 +30,7 @@ class Waiting:
     """Whether its master has been told that it comes to nothing; it is to be voided."""
     sealed: tuple[bytes, bytes] | None = None
     """What it is announced with, and the tag, if its keys were drawn here (R4)."""
+    provenance: tuple[Via, ...] = ()
 
 
 @dataclass(slots=True)

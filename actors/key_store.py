@@ -123,13 +123,15 @@ class KeyStore(Giving):
         id_ = self.system.random(keys.ID_OCTETS)
         ends = (ask.size, ask.number, ask.master, ask.slaves, options.mode, options.ttl_s)
         grant = Grant(id_, pieces, *ends)
+        told = self.stream.provenance(pieces, now) if ask.provenance else ()
         if options.mode == "local":
             self.issuer.keep_local(grant, now)
             self.issuer.unheard[id_].told = now.now
             self.standing.count()
-            self.effect(lambda: self._answer(asked.answer, grant, octets))
+            self.effect(lambda: self._answer(asked.answer, grant, octets, told))
         else:
             waiting = Waiting(grant, octets, asked.answer, asked.until, self._volley, now.now)
+            waiting.provenance = told
             self.issuer.await_held(waiting)
         return grant
 
@@ -137,8 +139,11 @@ class KeyStore(Giving):
         head = self.standing.head(now=now)
         self.tell(self.peer, grants.GrantsAnnounced(head=head, grants=tuple(made)))
 
-    def _answer(self, answer: Later, grant: Grant, octets: bytes) -> None:
-        answer(keys.Keys(grant=grant.id, size=grant.size, octets=Secret(octets)))
+    def _answer(
+        self, answer: Later, grant: Grant, octets: bytes, told: tuple[keys.Via, ...]
+    ) -> None:
+        secret = Secret(octets)
+        answer(keys.Keys(grant=grant.id, size=grant.size, octets=secret, provenance=told))
         meter = self.system.meter
         meter.add("protokms_keys_issued", grant.number, peer=self.store, mode=grant.mode)
 
@@ -158,7 +163,8 @@ class KeyStore(Giving):
                 continue
             waiting = self.issuer.acknowledged(id_)
             if waiting:
-                self._answer(waiting.answer, waiting.grant, waiting.octets)
+                told = waiting.provenance
+                self._answer(waiting.answer, waiting.grant, waiting.octets, told)
         self.heard_loads(word.loads)
         self.on_stock()
 

@@ -61,7 +61,7 @@ class LinkSide(InStep):
         """Keep what is being sent until a batch names it."""
         if self._of_this_epoch(news.epoch):
             payloads = [payload.reveal() for payload in news.payloads]
-            self.batches.emit(news.first, payloads, self.clock.now, 2 * WINDOW)
+            self.batches.emit(news.first, payloads, self.clock.now, 2 * WINDOW, news.via)
             self.tell_credit()
 
     @handles(links.Received)
@@ -71,7 +71,7 @@ class LinkSide(InStep):
             return
         payloads = [payload.reveal() for payload in news.payloads]
         limit = min(2 * WINDOW, max(0, self._room()))
-        self.batches.arrive(news.seqs, payloads, self.clock.now, limit)
+        self.batches.arrive(news.seqs, payloads, self.clock.now, limit, news.via)
         self.system.meter.add("protokms_datagrams_received", len(payloads), peer=self.store)
         self._form(self.batches.most)
         if self.batches.arrived and not self._forming:

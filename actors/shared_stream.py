@@ -88,6 +88,7 @@ class SharedStream(LinkSide):
             return
         self.peer_credit = max(0, word.credit)
         known = word.batch in self.batches.decided
+        self.stream.clock = self.clock
         decision = self.batches.decide(word)
         if decision is not None:
             self._say_decision(word.batch)
@@ -115,6 +116,7 @@ class SharedStream(LinkSide):
     def _conclude(self, head: Head, batch: int, *, confirmed: bool) -> None:
         if not self.admit(head):
             return
+        self.stream.clock = self.clock
         self.batches.conclude(batch, confirmed=confirmed)
         credit = self.room_to_tell()
         self.say(blocks.BlocksSettled(head=self.standing.head(), batch=batch, credit=credit))

@@ -8,14 +8,20 @@ are blanked in memory as soon as they are used, and on disk at the next `wipe`.
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from actors.journal import Journal, Shelf
 from actors.protocol.blocks import SegmentId
 from actors.protocol.grants import Piece
+from actors.protocol.keys import Via
 from actors.standing import Standing
+from actors.vault import Clock
 
 Range = tuple[int, int]
+Paths = tuple[tuple[str, ...], ...]
+"""Names of nodes from one end to the other, for each path that bits came over; none: a link."""
 NEVER = -1e9
+UNKNOWN = -1.0
 
 
 @dataclass(slots=True)
@@ -36,7 +42,10 @@ class Segment:
     touched: float = 0.0
     told: float = NEVER
     grants: int = 0
-    """Grants in this segment whose fate the owner does not know yet."""
+    """Grants and pads in this segment whose fate the owner does not know yet."""
+    via: Paths = ()
+    since: Clock | None = None
+    """When it was confirmed here; None if nobody noted that."""
 
     @property
     def free(self) -> int:
@@ -95,6 +104,8 @@ class Stream:
         self.octets = self.stock = self.usable = self.asked = self.theirs = 0
         """Octets in all segments; of ours and unused; of those, in leases that the peer holds, and
         in leases that it does not hold yet; of the peer's and not known to be used."""
+        self.clock: Clock | None = None
+        """What time it is, as the doorman has said last: for the age of what comes in."""
         self.came = 0
         """Octets of all segments that have come in this life."""
         self.fresh_octets = {True: 0, False: 0}
@@ -105,20 +116,24 @@ class Stream:
         for id_, _, _ in shelf.each("giving"):
             self.giving[segment_id(id_)] = NEVER
 
-    def _load(self, name: SegmentId, clear: "list[int | list[Range]]", bits: bytes | None) -> None:
-        mine, n, leased, length, used = clear
+    def _load(self, name: SegmentId, clear: list[Any], bits: bytes | None) -> None:
+        mine, n, leased, length, used, *origin = clear
         assert isinstance(n, int)
         assert isinstance(length, int)
         assert isinstance(used, list)
         segment = Segment(name, bytearray(bits or length), bool(mine), n, bool(leased))
+        if origin:  # rows of an earlier version have none
+            via, *since = origin
+            segment.via, segment.since = as_paths(via), Clock(*since)
         segment.used = [(start, end) for start, end in used] if bits else [(0, length)]
         self._add(segment)
         if segment.mine and segment.leased:
             self.burn(segment)  # R6: after any start the rest of every lease is burnt
 
-    def enter(self, name: SegmentId, octets: bytes, *, write_bits: bool) -> None:
+    def enter(self, name: SegmentId, octets: bytes, *, write_bits: bool, via: Paths = ()) -> None:
         """A confirmed batch becomes a segment; its first owner follows from its number (R5)."""
         segment = Segment(name, bytearray(octets), name.batch % 2 == self.end)
+        segment.via, segment.since = via, self.clock
         self._add(segment)
         self.came += len(octets)
         if write_bits:
@@ -247,6 +262,17 @@ class Stream:
             length -= end - start
         return tuple(pieces), b"".join(parts)
 
+    def provenance(self, pieces: Iterable[Piece], clock: Clock) -> tuple[Via, ...]:
+        """Tell where octets taken just now came from, and how long ago."""
+        found = []
+        for piece in pieces:
+            segment = self.segments[SegmentId(piece.holder, piece.batch)]
+            since = segment.since
+            known = since is not None and since.boot == clock.boot
+            age = max(0.0, clock.now - since.now) if since and known else UNKNOWN
+            found.append(Via(piece.length, segment.via, age))
+        return tuple(found)
+
     def known(self, pieces: Iterable[Piece]) -> None:
         """The owner knows the fate of a grant: it no longer stands in the way of a close."""
         for piece in pieces:
@@ -355,7 +381,13 @@ class Stream:
 
     def _save(self, segment: Segment) -> None:
         value = (segment.mine, segment.n, segment.leased, len(segment.octets), segment.used)
-        self._journal.put("segment", segment_key(segment.id), value)
+        origin = (segment.via, *segment.since) if segment.since else ()
+        self._journal.put("segment", segment_key(segment.id), (*value, *origin))
+
+
+def as_paths(rows: Iterable[Iterable[str]]) -> Paths:
+    """Read paths as they lie in a row."""
+    return tuple(tuple(path) for path in rows)
 
 
 def segment_key(name: SegmentId) -> bytes:

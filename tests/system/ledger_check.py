@@ -26,8 +26,8 @@ def check_counters(store: KeyStore) -> None:
         fresh = [s for s in segments if s.mine is mine and not s.leased]
         _same("fresh", stream.fresh_octets[mine], sum(len(s.octets) for s in fresh))
         _same("fresh segments", set(stream._fresh[mine]), {s.id for s in fresh})
-    _same("arrived", batches.arrived, sum(len(octets) for octets, _ in batches._arrived.values()))
-    _same("emitted", batches.emitted, sum(len(octets) for octets, _ in batches._emitted.values()))
+    _same("arrived", batches.arrived, sum(len(it.octets) for it in batches._arrived.values()))
+    _same("emitted", batches.emitted, sum(len(it.octets) for it in batches._emitted.values()))
     _same("undecided", batches.undecided, sum(len(h.octets) for h in batches.held.values()))
     issuer = store.issuer
     open_: Counter[SegmentId] = Counter()

@@ -259,8 +259,8 @@ class Unburnt:
 
 
 def both_own(original: Any) -> Any:
-    def enter(self: Stream, name: Any, octets: bytes, *, write_bits: bool) -> None:
-        original(self, name, octets, write_bits=write_bits)
+    def enter(self: Stream, name: Any, octets: bytes, **more: Any) -> None:
+        original(self, name, octets, **more)
         segment = self.segments[name]
         if not segment.mine:
             self._not_fresh(segment)

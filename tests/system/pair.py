@@ -103,16 +103,24 @@ class Pair:
         sender = "b" if to == "a" else "a"
         self.cluster.tell(self.at(to), word, sender=self.at(sender))
 
-    def feed(self, octets: int = 4000, *, sender: str = "a", lose: bool = False) -> bytes:
+    def feed(
+        self,
+        octets: int = 4000,
+        *,
+        sender: str = "a",
+        lose: bool = False,
+        via: tuple[tuple[str, ...], ...] = (),
+    ) -> bytes:
         """Let a module draw some octets at one end and deliver them at the other."""
         receiver = "b" if sender == "a" else "a"
         epoch = self.store(sender).standing.datagram_epoch
         payload = self.dice.randbytes(octets)
         first, self.seq = self.seq, self.seq + 1
-        emitted = links.Emitted(epoch=epoch, first=first, payloads=(Secret(payload),))
+        bits = (Secret(payload),)
+        emitted = links.Emitted(epoch=epoch, first=first, payloads=bits, via=via)
         self.cluster.tell(self.at(sender), emitted)
         if not lose:
-            got = links.Received(epoch=epoch, seqs=(first,), payloads=(Secret(payload),))
+            got = links.Received(epoch=epoch, seqs=(first,), payloads=bits, via=via)
             self.cluster.tell(self.at(receiver), got)
         return payload
 

@@ -186,7 +186,7 @@ def test_r14_what_was_withdrawn_is_discarded_though_it_arrives() -> None:
     before = pair.store("a").batches.emitted
 
     pair.cluster.tell(pair.at("a"), links.Withdrawn(epoch=epoch), sender=LINK_A)
-    pair.arrive(pair.at("b").replace("key_store/a@", ""), epoch, pair.seq - 1, payload)
+    pair.arrive("b", epoch, pair.seq - 1, payload)
     pair.cluster.advance(2.0)
 
     assert before == 4000
