@@ -238,12 +238,17 @@ class Checker:
         ask = op.ask
         if not isinstance(ask, keys.GetKey | keys.GetMulticast):
             return False
+        # An acknowledgement that got lost: the owner counts a local grant twice, until it hears.
+        unsure = self._terms.mode == "local" and self.troubles.any(
+            refusals.ANYTHING, op.nodes, op.at, op.end, 2 * _STALE_S
+        )
+        times = 2 if unsure else 1
         pairs: dict[str, int] = dict.fromkeys(ask.slaves, ask.number * ask.size)
         saes = dict(pairs)
         for grant in self.overheard.grants.values():
             for slave in grant.slaves:
                 if slave in pairs:
-                    left = self._left(grant, slave)
+                    left = self._left(grant, slave) * times
                     saes[slave] += left
                     pairs[slave] += left if grant.master == ask.master else 0
         pair, sae = self._terms.pair_octets, self._terms.sae_octets

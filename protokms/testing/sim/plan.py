@@ -103,8 +103,10 @@ def _draw_faults(made: Plan, dice: random.Random) -> list[Fault]:
         if where == "node":
             return ends[:1]
         if where == "actor":
-            kinds = (f"key_store/{ends[1]}", f"quantum_link/{ends[1]}", "peer_manager")
-            return ends[0], dice.choices(kinds, (5, 2, 1))[0]
+            node, peer = ends
+            actors = {f"key_store/{peer}": 8, f"quantum_link/{peer}": 3, f"key_store/{node}": 2}
+            actors |= {f"relay/{peer}": 2, "peer_manager": 2, "router": 1, "sessions": 1}
+            return node, dice.choices(list(actors), list(actors.values()))[0]
         return (one, other) if where == "link" else ends
 
     def when() -> float:
