@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,16 @@ from protokms.lab_run import NODE_S, READY_S, NodeState
 from protokms.tables import ConfigError
 
 app = typer.Typer(no_args_is_help=True)
+
+
+class Shape(StrEnum):
+    """How the quantum links of a lab lie."""
+
+    chain = "chain"
+    ring = "ring"
+    star = "star"
+    mesh = "mesh"
+
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the lab.")]
 Node = Annotated[str, typer.Argument(metavar="NODE", help="Name of a node, like kms-1.")]

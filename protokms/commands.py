@@ -1,15 +1,12 @@
 """What people type: every command of `protokms`, with an example in its help."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from protokms import cli_bench, cli_lab, cli_manage, cli_sae, release
+from protokms import cli_bench, cli_demo, cli_lab, cli_manage, cli_sae, release
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,39 +44,36 @@ def root(
 
 @app.command()
 def demo(
-    nodes: Annotated[int, typer.Option(min=2, max=16, help="Nodes in a row.")] = 2,
+    nodes: Annotated[int, typer.Option(min=2, max=16, help="How many nodes.")] = 3,
+    shape: Annotated[
+        cli_lab.Shape, typer.Option("--topology", help="How their quantum links lie.")
+    ] = cli_lab.Shape.chain,
     number: Annotated[
-        int, typer.Option("--keys", min=1, max=128, help="Keys for each pair of neighbours.")
+        int, typer.Option("--keys", min=1, max=128, help="Keys for the two applications.")
     ] = 5,
     as_json: Json = False,
 ) -> None:
-    """Two nodes, two applications, equal keys: the whole thing in one command.
+    """Three nodes in a row, two applications at its ends, equal keys: all in one command.
 
-    Everything lives in one process and one temporary directory, which is removed at the end.
+    The two applications are at the nodes farthest apart; the keys of distant ones are carried
+    over the nodes between them. Everything lives in one process and one temporary directory,
+    which is removed at the end.
 
-    Example: `protokms demo --keys 3`
+    Example: `protokms demo --nodes 6 --topology ring`
     """
     from protokms import logs  # noqa: PLC0415 -- these load a whole node
     from protokms.demo import DemoFailed, run_demo  # noqa: PLC0415
 
     logs.configure("console", level="critical")
     try:
-        result = run_demo(nodes, number)
+        result = run_demo(nodes, number, shape=shape.value)
     except DemoFailed as why:
         typer.echo(f"the demo failed: {why}", err=True)
         raise typer.Exit(1) from None
     if as_json:
         typer.echo(json.dumps(result.as_json(), indent=2))
     else:
-        table = Table(title=f"{len(result.rows)} keys, fetched by both applications of each pair")
-        for name in ("key_ID", "pair", "bits", "fingerprint", "equal"):
-            table.add_column(name, no_wrap=True)
-        for row in result.rows:
-            cells = row.key_id, row.pair, str(row.bits), row.fingerprint
-            table.add_row(*cells, "equal" if row.equal else "[bold red]DIFFERENT")
-        console = Console(width=None if sys.stdout.isatty() else 120)
-        console.print(table)
-        console.print(f"{result.seconds:.1f} s from nothing to equal keys; all of it is gone now.")
+        cli_demo.show(result)
     if not result.equal:
         raise typer.Exit(1)
 

@@ -1,4 +1,4 @@
-"""The main job in one go: nodes in a row, two applications a pair, equal keys at both ends."""
+"""The main job in one go: a network, two applications far apart, equal keys at both ends."""
 
 import contextlib
 import hmac
@@ -6,7 +6,8 @@ import itertools
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,16 @@ from typing import Any
 from protokms import config, lab, topology
 from protokms.lab import Lab, LabError, LabSae
 from protokms.node import Node, NodeFailed
-from protokms.sae import SaeClient, SaeError
+from protokms.sae import SaeClient, SaeError, SaeKey
 from protokms.tables import ConfigError
+from protokms.topology import Topology
 from transport.message import Secret
 
 READY_S = 20.0
-"""Seconds within which a link must have brought enough bits."""
+"""Seconds within which the links must have brought enough bits."""
 
 _POLL_S = 0.02
+_UNAVAILABLE = 503
 
 
 class DemoFailed(Exception):
@@ -40,11 +43,25 @@ class DemoRow:
 
 
 @dataclass(frozen=True, slots=True)
+class DemoHop:
+    """One quantum link on the way, and how many of its bits went into pads and tags there."""
+
+    sender: str
+    receiver: str
+    pad_bits: int
+
+
+@dataclass(frozen=True, slots=True)
 class DemoResult:
-    """All keys of a run, and how many seconds it took."""
+    """All keys of a run, the way they came, and how many seconds it took.
+
+    `path` is what the KMS of the master said of its keys; `hops` is empty between neighbours.
+    """
 
     rows: tuple[DemoRow, ...]
     seconds: float
+    path: tuple[str, ...] = ()
+    hops: tuple[DemoHop, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -63,25 +80,37 @@ class DemoResult:
             }
             for row in self.rows
         ]
-        return {"equal": self.equal, "seconds": round(self.seconds, 3), "keys": rows}
+        hops = [
+            {"from": hop.sender, "to": hop.receiver, "pad_bits": hop.pad_bits} for hop in self.hops
+        ]
+        return {
+            "equal": self.equal,
+            "seconds": round(self.seconds, 3),
+            "path": list(self.path),
+            "hops": hops,
+            "keys": rows,
+        }
 
 
-def run_demo(nodes: int = 2, number: int = 5, ready_s: float = READY_S) -> DemoResult:
-    """Make a lab, run it, fetch `number` keys for each pair of neighbours, and remove it all.
+def run_demo(
+    nodes: int = 3, number: int = 5, ready_s: float = READY_S, shape: str = "chain"
+) -> DemoResult:
+    """Make a lab, run it, fetch `number` keys for the two SAEs farthest apart, remove it all.
 
     Sockets, TLS, ZeroMQ and files are real; `DemoFailed` if anything does not work.
     """
     begun = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="protokms-demo-") as name:
-            folder = Path(name)
-            made = lab.init(folder / "lab", topology.parse(f"chain:{nodes}"))
-            with running(folder / "lab", made):
-                rows = tuple(_all_pairs(folder / "lab", made, number, ready_s))
+            folder, plan = Path(name) / "lab", topology.parse(f"{shape}:{nodes}")
+            made = lab.init(folder, plan)
+            with running(folder, made) as alive:
+                rows, path = _fetch(folder, made, farthest(plan), number, ready_s)
                 seconds = time.monotonic() - begun
+                hops = tuple(_hops(alive, path))
     except (ConfigError, LabError, NodeFailed, SaeError, OSError) as why:
         raise DemoFailed(str(why)) from why
-    return DemoResult(rows, seconds)
+    return DemoResult(rows, seconds, path, hops)
 
 
 @contextlib.contextmanager
@@ -119,20 +148,79 @@ def await_stock(master: SaeClient, slave: str, number: int, timeout: float = REA
     raise DemoFailed(f"not ready within {timeout:g} s: {why}")
 
 
-def _all_pairs(folder: Path, made: Lab, number: int, ready_s: float) -> Iterator[DemoRow]:
+def await_keys(
+    master: SaeClient, slave: str, number: int = 1, timeout: float = READY_S
+) -> list[SaeKey]:
+    """Ask for keys until they are there, as SAEs do that hear 503, or raise `DemoFailed`.
+
+    The first request for a distant SAE sets up a session: its status says 0 until somebody asks.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return master.enc_keys(slave, number, provenance=True)
+        except SaeError as no:
+            if no.status != _UNAVAILABLE:
+                raise
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"not ready within {timeout:g} s: {no}") from no
+        time.sleep(_POLL_S)
+
+
+def farthest(plan: Topology) -> tuple[str, str]:
+    """Return the two nodes that are most links apart."""
+    best = ("", "", -1)
+    for node in plan.nodes:
+        for other, distance in _distances(plan, node.name).items():
+            if distance > best[2]:
+                best = (node.name, other, distance)
+    return best[0], best[1]
+
+
+def _distances(plan: Topology, start: str) -> dict[str, int]:
+    found, queue = {start: 0}, deque([start])
+    while queue:
+        here = queue.popleft()
+        for link in plan.links_of(here):
+            there = link.b if link.a == here else link.a
+            if there not in found:
+                found[there] = found[here] + 1
+                queue.append(there)
+    return found
+
+
+def _fetch(
+    folder: Path, made: Lab, ends: tuple[str, str], number: int, ready_s: float
+) -> tuple[tuple[DemoRow, ...], tuple[str, ...]]:
     salt = secrets.token_bytes(32)  # fingerprints of one run tell nothing to anybody else
     at = {sae.node: sae for sae in made.saes}
-    for left, right in itertools.pairwise(made.nodes):
-        master, slave = at[left.name], at[right.name]
-        with client(folder, made, master) as near, client(folder, made, slave) as far:
-            await_stock(near, slave.id, number, ready_s)
-            await_stock(far, master.id, 0, ready_s)  # it serves, too
-            sent = near.enc_keys(slave.id, number)
-            got = far.dec_keys(master.id, [key.key_id for key in sent])
-        for mine, theirs in zip(sent, got, strict=True):
-            same = mine == theirs
-            pair = f"{master.id} {slave.id}"
-            yield DemoRow(mine.key_id, pair, 8 * len(mine.key), fingerprint(mine.key, salt), same)
+    master, slave = (at[end] for end in ends)
+    with client(folder, made, master) as near, client(folder, made, slave) as far:
+        sent = await_keys(near, slave.id, number, ready_s)
+        await_stock(far, master.id, 0, ready_s)  # it serves, too
+        got = far.dec_keys(master.id, [key.key_id for key in sent])
+    rows = []
+    for mine, theirs in zip(sent, got, strict=True):
+        bits, pair = 8 * len(mine.key), f"{master.id} {slave.id}"
+        rows.append(DemoRow(mine.key_id, pair, bits, fingerprint(mine.key, salt), mine == theirs))
+    return tuple(rows), _path(sent[0])
+
+
+def _path(key: SaeKey) -> tuple[str, ...]:
+    """Return the (first) path that a key came by; nothing if the KME did not tell."""
+    try:
+        paths = key.extension["protokms_provenance"]["paths"]
+        return tuple(str(node) for node in paths[0])
+    except (KeyError, IndexError, TypeError):
+        return ()
+
+
+def _hops(nodes: Mapping[str, Node], path: tuple[str, ...]) -> Iterator[DemoHop]:
+    if len(path) <= 2:  # noqa: PLR2004 -- neighbours need no pads
+        return
+    for sender, receiver in itertools.pairwise(path):
+        octets = nodes[sender].meter.value("protokms_relay_pad_octets", peer=receiver)
+        yield DemoHop(sender, receiver, 8 * round(octets))
 
 
 def fingerprint(key: Secret, salt: bytes) -> str:

@@ -4,7 +4,7 @@ import base64
 import http.client
 import json
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,10 +25,11 @@ class SaeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SaeKey:
-    """One key and the name both SAEs know it by."""
+    """One key and the name both SAEs know it by; `extension` is its `key_extension`, if any."""
 
     key_id: str
     key: Secret
+    extension: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 class SaeClient:
@@ -55,14 +56,25 @@ class SaeClient:
         return found
 
     def enc_keys(
-        self, slave: str, number: int = 1, size: int | None = None, also: tuple[str, ...] = ()
+        self,
+        slave: str,
+        number: int = 1,
+        size: int | None = None,
+        also: tuple[str, ...] = (),
+        *,
+        provenance: bool = False,
     ) -> list[SaeKey]:
-        """Get fresh keys to share with `slave`, and with the SAEs in `also` (014 6.2)."""
+        """Get fresh keys to share with `slave`, and with the SAEs in `also` (014 6.2).
+
+        With `provenance` each key's extension tells over which nodes it came, if that is known.
+        """
         body: dict[str, Any] = {"number": number}
         if size is not None:
             body["size"] = size
         if also:
             body["additional_slave_SAE_IDs"] = list(also)
+        if provenance:
+            body["extension_optional"] = [{"protokms_provenance": True}]
         return _keys(self._call("POST", slave, "enc_keys", body))
 
     def dec_keys(self, master: str, key_ids: list[str]) -> list[SaeKey]:
@@ -112,7 +124,13 @@ class SaeClient:
 def _keys(container: Any) -> list[SaeKey]:
     try:
         rows = container["keys"]
-        return [SaeKey(row["key_ID"], Secret(base64.b64decode(row["key"]))) for row in rows]
-    except (KeyError, TypeError, ValueError):
+        return [_key(row) for row in rows]
+    except (AttributeError, KeyError, TypeError, ValueError):
         # The cause would show the answer, and with it keys.
         raise SaeError(200, "the answer is no key container") from None
+
+
+def _key(row: Any) -> SaeKey:
+    extension = row.get("key_extension")
+    octets = Secret(base64.b64decode(row["key"]))
+    return SaeKey(row["key_ID"], octets, extension if isinstance(extension, dict) else {})

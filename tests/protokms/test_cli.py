@@ -80,7 +80,7 @@ def test_misuse_exits_with_2(args: tuple[str, ...]) -> None:
 
 
 def test_the_demo_prints_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "run_demo", lambda *_: DemoResult((ROW,), 0.5))
+    monkeypatch.setattr(demo, "run_demo", lambda *_, **__: DemoResult((ROW,), 0.5))
 
     status, out, _ = run("demo", "--json")
 
@@ -90,7 +90,7 @@ def test_the_demo_prints_json(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_different_key_is_seen_in_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     row = DemoRow("6e1b", "sae-1 sae-2", 256, "00", equal=False)
-    monkeypatch.setattr(demo, "run_demo", lambda *_: DemoResult((ROW, row), 0.5))
+    monkeypatch.setattr(demo, "run_demo", lambda *_, **__: DemoResult((ROW, row), 0.5))
 
     status, out, _ = run("demo")
 
@@ -99,7 +99,7 @@ def test_a_different_key_is_seen_in_the_exit_code(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_demo_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: int) -> DemoResult:
+    def fail(*_: int, **__: str) -> DemoResult:
         raise DemoFailed("no port is free")
 
     monkeypatch.setattr(demo, "run_demo", fail)
