@@ -7,6 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+_HOPS_MAX = 20
+
 app = typer.Typer(no_args_is_help=True, help="Measure this machine; a benchmark is never a test.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -36,6 +38,26 @@ def ingest(
     _show(bench.ingest(seconds, max_bytes, rate), as_json)
 
 
+@app.command(epilog="Example: protokms bench relay --hops 1,2,3 --json")
+def relay(
+    hops: Annotated[str, typer.Option(help="Numbers of hops, with commas.")] = "1,2,3,5,10",
+    seconds: Seconds = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Measure keys end to end over chains of nodes, each node a process of its own."""
+    from protokms import bench_relay  # noqa: PLC0415 -- heavy, and only this command needs it
+
+    try:
+        numbers = sorted({int(text) for text in hops.split(",")})
+    except ValueError:
+        raise typer.BadParameter("write numbers with commas, like 1,2,3") from None
+    if not numbers or not 1 <= numbers[0] <= numbers[-1] <= _HOPS_MAX:
+        raise typer.BadParameter(f"hops are 1 to {_HOPS_MAX}")
+    console = Console(stderr=True)
+    figures = bench_relay.relay(numbers, seconds, lambda it: console.print(f"… {it}", style="dim"))
+    _show(figures, as_json)
+
+
 def _show(figures: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(figures))
@@ -52,5 +74,6 @@ def _show(figures: dict[str, Any], as_json: bool) -> None:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {inner:,}" for name, inner in value.items())
+        inner = ((name, _text(one)) for name, one in value.items())
+        return ", ".join(f"{name} {text}" for name, text in inner)
     return f"{value:,}" if isinstance(value, int | float) else str(value)
