@@ -58,6 +58,19 @@ def relay(
     _show(figures, as_json)
 
 
+@app.command(epilog="Example: protokms bench network --nodes 100 --json")
+def network(
+    nodes: Annotated[int, typer.Option(help="Nodes of the largest network.", min=2)] = 1000,
+    pairs: Annotated[int, typer.Option(help="Random pairs in each network.", min=1)] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Simulate networks of growing size: do routes form, do random pairs get keys, at what cost?"""
+    from protokms import bench_network  # noqa: PLC0415 -- heavy, and only this command needs it
+
+    console = Console(stderr=True)
+    _show(bench_network.network(nodes, pairs, lambda it: console.print(f"… {it}")), as_json)
+
+
 def _show(figures: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(figures))

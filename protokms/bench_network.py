@@ -1,0 +1,143 @@
+"""Figures of whole networks, simulated: do routes form, do random pairs get keys, at what cost?
+
+Every node runs the actors of a real one, in one thread on a virtual clock; frames between nodes
+go through the real codec. Each size runs in a process of its own, so that memory can be told.
+"""
+
+import logging
+import multiprocessing
+import random
+import resource
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import structlog
+
+from actors.protocol import keys, sessions
+from actors.protocol.common import Health, Healthy
+from protokms.testing.kms import KmsNetwork
+from transport.envelope import Address
+
+SIZES = (10, 30, 100, 300, 1000)
+RATE_BIT_S = 100e3
+CHORDS = 0.5
+"""Links beside those of a spanning tree, per node."""
+
+NEAR = 8
+"""The tree joins a node to one of so many before it: long ways, as in a country."""
+
+CONVERGE_S = 120.0
+WAVE = 50
+WAIT_S = 30.0
+
+Figures = dict[str, Any]
+Say = Callable[[str], None]
+
+
+def network(largest: int, pairs: int, say: Say, seed: int = 1) -> Figures:
+    """Measure networks of growing size, up to `largest` nodes; `pairs` random pairs in each."""
+    sizes = [size for size in SIZES if size < largest] + [largest]
+    figures: Figures = {"seed": seed, "link_bit_s": RATE_BIT_S, "nodes": {}}
+    for size in sizes:
+        say(f"{size} nodes")
+        fresh = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=fresh) as pool:
+            figures["nodes"][size] = pool.submit(one_size, size, pairs, seed).result()
+    return figures
+
+
+def one_size(size: int, pairs: int, seed: int) -> Figures:
+    """Measure one network in this process."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    dice = random.Random(seed)  # noqa: S311 -- a network to be drawn again
+    begun = time.perf_counter()
+    kms = KmsNetwork(shape(size, dice), link={"rate_bit_s": RATE_BIT_S}, seed=seed)
+    built = time.perf_counter()
+    made: Figures = {
+        "links": len(kms.cluster.links),
+        "build_wall_s": round(built - begun, 2),
+        "rss_mib": _rss(),
+    }
+    made |= _converge(kms)
+    frames, begun = kms.cluster.net.carried, time.perf_counter()
+    made |= _pairs(kms, dice, pairs)
+    made["pairs_wall_s"] = round(time.perf_counter() - begun, 2)
+    made["pair_frames_a_node"] = round((kms.cluster.net.carried - frames) / size, 1)
+    made["rss_mib_at_the_end"] = _rss()
+    made["rss_mib_a_node"] = round(_rss() / size, 2)
+    return made
+
+
+def shape(size: int, dice: random.Random) -> str:
+    """Draw a connected network: a tree of near nodes, and some chords."""
+    links = {(dice.randrange(max(0, i - NEAR), i), i) for i in range(1, size)}
+    for _ in range(round(CHORDS * size)):
+        one, other = sorted(dice.sample(range(size), 2))
+        links.add((one, other))
+    return " ".join(f"n{one:05}-n{other:05}" for one, other in sorted(links))
+
+
+def _converge(kms: KmsNetwork) -> Figures:
+    """Let time pass until every router knows the links of every node."""
+    begun, size = time.perf_counter(), len(kms.cluster.nodes)
+    while kms.cluster.now < CONVERGE_S:
+        kms.advance(1.0)
+        if all(_links_known(kms, node) == size for node in kms.cluster.nodes):
+            break
+    else:
+        raise RuntimeError(f"routes did not form within {CONVERGE_S:g} s")
+    return {
+        "routes_s": round(kms.cluster.now, 1),
+        "routes_wall_s": round(time.perf_counter() - begun, 2),
+        "routes_frames_a_node": round(kms.cluster.net.carried / size, 1),
+    }
+
+
+def _links_known(kms: KmsNetwork, node: str) -> int:
+    answer = kms.cluster.ask(f"router@{node}", Health())
+    return int(dict(answer.facts).get("states_known", 0)) if isinstance(answer, Healthy) else 0
+
+
+def _pairs(kms: KmsNetwork, dice: random.Random, count: int) -> Figures:
+    """Fetch a key for random pairs of SAEs, some at a time: sessions first, then the keys."""
+    saes = sorted(kms.saes)
+    wanted = [tuple(dice.sample(saes, 2)) for _ in range(count)]
+    equal, refused, waits = 0, dict[str, int](), list[float]()
+    began = kms.cluster.now
+    for at in range(0, count, WAVE):
+        wave = wanted[at : at + WAVE]
+        _ensure(kms, wave)
+        for master, slave in wave:
+            asked = kms.cluster.now
+            made = kms.enc(master, slave, wait=WAIT_S)
+            if not isinstance(made, keys.Keys):
+                refused[made.code] = refused.get(made.code, 0) + 1
+                continue
+            waits.append(kms.cluster.now - asked)
+            taken = kms.dec(slave, master, made.grant)
+            equal += isinstance(taken, keys.KeysWithIds) and taken.octets[0] == made.octets
+    waits.sort()
+    return {
+        "pairs": count,
+        "equal": equal,
+        "refused": refused,
+        "pairs_s": round(kms.cluster.now - began, 1),
+        "wait_p50_s": round(waits[len(waits) // 2], 2) if waits else None,
+        "wait_p99_s": round(waits[int(0.99 * len(waits))], 2) if waits else None,
+    }
+
+
+def _ensure(kms: KmsNetwork, wave: Sequence[tuple[str, ...]]) -> None:
+    """Have sessions for all pairs of a wave set up at the same time."""
+    homes = kms.saes
+    for master, slave in wave:
+        if homes[master] != homes[slave]:
+            body = sessions.EnsureSession(peer=homes[slave], sae=master)
+            kms.cluster.tell(str(Address("sessions", homes[master])), body)
+
+
+def _rss() -> float:
+    """Return the most memory that this process has had, in MiB."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
