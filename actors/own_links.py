@@ -73,7 +73,13 @@ class OwnLinks(Watching):
             self.remind(max(rest, 0.0 if lost else SETTLE_S), Flood())
 
     def _news(self) -> bool:
-        return bool(self.public) and (self.told is None or differs(self.told, self.links()))
+        """Whether the network should hear; who has no link yet waits for it, or it would be late.
+
+        (For the next flood may not come before `flood_s` is over.)
+        """
+        links = self.links()
+        fresh = bool(links) if self.told is None else differs(self.told, links)
+        return bool(self.public) and fresh
 
     @handles(Flood)
     def flood(self, _: Flood) -> None:

@@ -29,6 +29,8 @@ class OwnerLimits(SealedSide):
 
     def check_ends(self, master: str, slaves: tuple[str, ...]) -> None:
         """Refuse what is not between an SAE here and SAEs at the peer (P5)."""
+        if not self.homes:
+            raise Refused("not_ready", "the directory is on its way")
         if any(self.homes.get(slave) != self.store for slave in slaves):
             raise Refused("not_allowed", f"not every SAE is at {self.store}")
         if self.homes.get(master) != self.system.node:

@@ -101,6 +101,18 @@ def test_one_origin_floods_at_most_every_five_seconds() -> None:
     assert min(gaps) >= 5.0 - 1e-6
 
 
+def test_a_node_that_is_up_before_its_neighbours_tells_of_its_first_link_soon() -> None:
+    mesh = Mesh("a-b")
+    mesh.cluster.crash("b")
+    mesh.cluster.restart("a")
+    mesh.advance(1.0)
+
+    mesh.cluster.start("b")
+    mesh.advance(1.0)
+
+    assert mesh.route("a", "b") == mesh.route("b", "a")[::-1] == ("a", "b")
+
+
 def test_the_first_loss_after_a_quiet_time_is_told_at_once(row: Mesh) -> None:
     row.advance(10.0)
     before = seq(row, "n4", "n1")

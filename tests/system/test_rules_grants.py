@@ -402,6 +402,13 @@ def test_r9_what_cannot_be_granted_is_refused_and_spends_nothing(
     assert pair.store("a").stream.stock == stock
 
 
+def test_before_a_store_knows_who_is_where_it_is_not_ready() -> None:
+    pair = ready()
+    pair.store("a").homes.clear()
+
+    assert code(pair.enc()) == "not_ready"
+
+
 # P5
 
 
