@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.protocol import sessions
+from etsi.provenance import NAME as PROVENANCE
 from protokms import config, lab, topology
 from protokms.lab import Lab, LabError, LabSae
 from protokms.node import Node, NodeFailed
@@ -213,7 +214,7 @@ def _fetch(
 def _path(key: SaeKey) -> tuple[str, ...]:
     """Return the (first) path that a key came by; nothing if the KME did not tell."""
     try:
-        paths = key.extension["protokms_provenance"]["paths"]
+        paths = key.extension[PROVENANCE]["paths"]
         return tuple(str(node) for node in paths[0])
     except (KeyError, IndexError, TypeError):
         return ()
