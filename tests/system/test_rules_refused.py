@@ -6,7 +6,7 @@ from actors.protocol import grants, keys
 from actors.protocol.common import Failed
 from actors.protocol.grants import Refusal
 from tests.system.ledger_check import check_rest
-from tests.system.pair import Pair
+from tests.system.pair import LOCATED, Pair
 from transport.envelope import Address, Envelope
 
 
@@ -48,3 +48,16 @@ def test_r9_a_grant_that_was_refused_is_not_held_when_a_copy_comes_later() -> No
     assert not pair.store("b").vault.holdings
     pair.cluster.advance(10.0)
     check_rest(pair.store("a"), pair.store("b"))
+
+
+def test_p9_a_store_that_does_not_know_the_directory_yet_asks_for_patience() -> None:
+    pair = Pair()
+    pair.fill()
+    pair.store("a").homes = {}
+
+    early = pair.enc()
+    pair.cluster.tell(pair.at("a"), LOCATED)
+
+    assert isinstance(early, Failed)
+    assert early.code == "not_ready"
+    assert isinstance(pair.enc(), keys.Keys)

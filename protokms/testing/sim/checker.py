@@ -160,6 +160,8 @@ class Checker:
             raise BrokenPromise("P1", "not as many octets as were asked for")
         heard.given.add(got.grant)
         made = grants.Grant(got.grant, (), ask.size, ask.number, ask.master, ask.slaves, "", 0.0)
+        if isinstance(ask, keys.GetMulticast):
+            heard.grants[got.grant] = made  # a word names only the slaves at its reader
         heard.grants.setdefault(got.grant, made)
         betrayed = self._betrayed(op)
         ages = {self._terms.home[slave]: self._age(self._terms.home[slave]) for slave in ask.slaves}

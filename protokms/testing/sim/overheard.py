@@ -1,11 +1,12 @@
 """What a listener on every wire makes of the frames: which octets lie where, and for what."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from actors.protocol import blocks, grants, relay, sessions
 from actors.protocol.keys import KeyName
-from protokms.testing.sim.octets import Octets, Place, Purpose, total
+from protokms.testing.sim.octets import Octets, Place, Purpose, total, units
 from protokms.testing.sim.promise import BrokenPromise
 from protokms.testing.sim.relayed import Relayed, xor_all
 from transport.message import Message
@@ -27,6 +28,7 @@ class Overheard:
     ) -> None:
         self.relayed = Relayed()
         self.frames = bytearray()
+        """Everything that was on a wire, but for what was sealed."""
         self.grants: dict[bytes, grants.Grant] = {}
         """Every grant ever announced or answered, by its id."""
         self._first: dict[bytes, grants.Grant] = {}
@@ -63,7 +65,10 @@ class Overheard:
 
     def hear(self, sender: str, to: str, frame: bytes, body: Message) -> None:
         """A frame is on the wire."""
-        self.frames += frame
+        sealed = getattr(body, "sealed", b"")
+        self.frames += frame.replace(sealed, b"") if sealed else frame
+        if sealed and next(units(sealed)) in self._octets.drawn:
+            raise BrokenPromise("P7", f"{type(body).__name__} holds octets as they were drawn")
         self._epoch(sender, to, body)
         listen = self._words.get(type(body))
         if listen and _pair(sender, to) not in self._octets.betrayed:
@@ -136,7 +141,9 @@ class Overheard:
         grant, purpose = word.grant, ("seal", word.grant.id, word.sealed, word.tag)
         octets = self._bits(word.head, sender, to, grant.pieces, purpose, new=False)
         self._octets.use(octets, purpose)
-        self.grants.setdefault(grant.id, grant)
+        known = self.grants.get(grant.id)
+        slaves = dict.fromkeys((*(known.slaves if known else ()), *grant.slaves))
+        self.grants[grant.id] = replace(grant, slaves=tuple(slaves))
         self._values(grant, xor_all([octets[TAG_KEY:], word.sealed]), drawn=True)
 
     def _carry(self, sender: str, to: str, word: relay.Carry) -> None:

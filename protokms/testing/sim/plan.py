@@ -21,7 +21,7 @@ NETWORKS = {
 }
 """Shapes, and how often each is drawn."""
 
-FAR = False
+FAR = True
 """Whether SAEs of nodes without a common link ask for keys in some networks."""
 
 NETWORKS_FAR = {"a-b b-c": 0.8, "a-b a-c a-d": 1.0, "a-b b-c c-d d-e": 1.0}

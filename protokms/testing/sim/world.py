@@ -1,6 +1,7 @@
 """One run: a network, its SAEs, its faults, and at the end calm, when everything must be well."""
 
 import contextlib
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,10 +29,9 @@ from protokms.testing.sim.promise import BrokenPromise
 from protokms.testing.sim.workload import Workload
 from transport.codec import decode
 
-RATE_BIT_S = 40e3
-FAR_RATE_BIT_S = 160e3
-"""Of each link, where links carry chunks for distant nodes as well."""
-MAX_BYTES = 999
+NEAR, FAR = (40e3, 999), (160e3, 3999)
+"""Rate (bit/s) and longest datagram (octets) of a link, and of one that carries chunks as well."""
+
 SAMPLE_S = 2.0
 CALM_S = 22.0
 STILL_S = 14.0
@@ -113,7 +113,7 @@ class World:
             saes=plan.saes,
             store=plan.store,
             store_kind=SmallLeases if plan.small_leases and not plan.far else KeyStore,
-            link={"rate_bit_s": FAR_RATE_BIT_S if plan.far else RATE_BIT_S, "max_bytes": MAX_BYTES},
+            link=dict(zip(("rate_bit_s", "max_bytes"), FAR if plan.far else NEAR, strict=True)),
             pipe=partial(Fibre, f"fibre/{plan.seed}"),
             seed=plan.seed,
             shuffle=True,
@@ -256,11 +256,19 @@ class World:
         )
 
 
+def _quick_folder() -> Path | None:
+    """A folder in memory, where there is one: what files do is tried, not how long it takes."""
+    memory = Path("/dev/shm")  # noqa: S108 -- files in a folder of our own
+    return memory if os.access(memory, os.W_OK) else None
+
+
 @contextlib.contextmanager
 def world(plan: Plan) -> Iterator[World]:
     """Make the world of a plan; at the end its files are closed and gone."""
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory())) if plan.files else None
+        folder = None
+        if plan.files:
+            folder = Path(stack.enter_context(TemporaryDirectory(dir=_quick_folder())))
         logs = stack.enter_context(structlog.testing.capture_logs())
         made = World(plan, logs, folder)
         stack.callback(made.cluster.close)
