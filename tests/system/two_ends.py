@@ -17,6 +17,7 @@ from protokms.testing.probe import Probe
 from tests.system.history import UNIT, Answered, BrokenPromise, History
 from tests.system.ledger_check import check_counters, check_rest
 from tests.system.pair import Pair
+from tests.system.two_relays import TwoRelays
 from transport.codec import decode
 from transport.envelope import Address, Envelope
 from transport.message import Secret
@@ -73,13 +74,16 @@ class TwoEnds:
         self.fronts: dict[str, Probe] = {n: self.cluster.probe(f"front@{n}") for n in NODES}
         for node, front in self.fronts.items():
             front.tell = partial(self._hear, node)  # type: ignore[method-assign]
+        self.relays = TwoRelays(self.pair, self.dice, self.history)
         self._spy()
 
     def _spy(self) -> None:
         post = self.cluster.net.post
 
         def overhear(sender: str, to: str, octets: bytes) -> None:
-            self.history.overheard(sender, octets, decode(octets, sender).body)
+            word = decode(octets, sender).body
+            self.history.overheard(sender, octets, word)
+            self.relays.overheard(word)
             post(sender, to, octets)
 
         self.cluster.net.post = overhear  # type: ignore[method-assign]
@@ -159,6 +163,43 @@ class TwoEnds:
         ask = keys.GetKey(master=master, slaves=slaves, number=number, size=size)
         token = self.fronts[node].question(self.pair.at(node), ask)
         self.asked[node, token] = ask, node
+
+    # Relays, and keys drawn elsewhere
+
+    def take_pad(self) -> None:
+        """A relay wants a pad."""
+        node = self.dice.choice(NODES)
+        if self.up(node):
+            self.relays.take_pad(node)
+
+    def open_pad(self) -> None:
+        """A relay opens one."""
+        if all(map(self.up, NODES)):
+            self.relays.open_pad()
+
+    def done_pad(self) -> None:
+        """Relays are done with some."""
+        if all(map(self.up, NODES)):
+            self.relays.done_pad()
+
+    def relay_crash(self) -> None:
+        """A relay starts anew."""
+        node = self.dice.choice(NODES)
+        if self.up(node):
+            self.relays.relay_crash(node)
+
+    def seal(self) -> None:
+        """Keys are to be given that were drawn elsewhere."""
+        node = self.dice.choice(NODES)
+        if self.up(node):
+            self.relays.seal(node)
+
+    def end_give(self) -> None:
+        """Some that were given are settled or taken back."""
+        if all(map(self.up, NODES)):
+            self.relays.end_give()
+
+    # SAEs of the slaves' side
 
     def dec(self) -> None:
         """A slave asks for some keys of a grant, or of several; now and then it is a thief."""
@@ -336,6 +377,7 @@ class TwoEnds:
         self.mend()
         self.start()
         self.check()
+        self.relays.calm()
         self.cluster.advance(CALM_S)
         self.check()
         if self.history.restored < 0:
@@ -391,6 +433,12 @@ WEIGHTS = {
     "dec": 12,
     "report": 8,
     "give": 3,
+    "take_pad": 10,
+    "open_pad": 10,
+    "done_pad": 4,
+    "relay_crash": 1,
+    "seal": 5,
+    "end_give": 5,
     "wait": 22,
     "sleep": 1,
     "worsen": 3,
