@@ -279,9 +279,8 @@ def forms_any(_: Any) -> Any:
 
 
 def key_as_id(_: Any) -> Any:
-    def allocate(self: KeyStore, asked: Any, now: Any) -> Any:
-        ask = asked.ask
-        pieces, octets = self.stream.take(ask.number * ask.size, now.now)
+    def allocate(self: KeyStore, asked: Any, ask: Any, now: Any) -> Any:
+        pieces, octets = self.take_promised(asked.octets, now)
         ends = (ask.size, ask.number, ask.master, ask.slaves, "confirmed", 60.0)
         made = Grant(octets[:12], pieces, *ends)
         waiting = issuer.Waiting(made, octets, asked.answer, asked.until, self._volley, now.now)

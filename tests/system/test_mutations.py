@@ -13,7 +13,16 @@ from typing import Any
 
 import pytest
 
-from actors import batches, issuer, loads, sealing, shared_stream, slaves_side, store, tag
+from actors import (
+    batches,
+    issuer,
+    link_side,
+    loads,
+    sealing,
+    slaves_side,
+    store,
+    tag,
+)
 from actors.batches import Batches
 from actors.journal import Journal
 from actors.keeper import Keeper
@@ -350,7 +359,7 @@ TABLE = [
         "R7",
         "grants are allocated before Resume",
         KeyStore,
-        "_check_standing",
+        "check_touch",
         broken.nothing,
         resume.test_r7_between_question_and_answer_nothing_else_is_handled_or_allocated,
     ),
@@ -358,7 +367,7 @@ TABLE = [
         "R7",
         "voids are counted before Resume",
         KeyStore,
-        "_give_up",
+        "give_up",
         broken.voids_early,
         resume.test_r7_a_grant_is_not_voided_before_resume_though_its_master_gives_up,
     ),
@@ -574,7 +583,7 @@ TABLE = [
         "R9",
         "bits are spent while the peer is down",
         KeyStore,
-        "_check_standing",
+        "check_touch",
         broken.nothing,
         given.test_r9_nothing_is_spent_while_the_peer_is_down,
     ),
@@ -727,7 +736,7 @@ TABLE = [
     Mutation(
         "R17",
         "any number of octets may wait",
-        shared_stream,
+        link_side,
         "WINDOW",
         broken.is_(1 << 40),
         delivery.test_r17_octets_that_wait_are_bounded,
@@ -776,7 +785,7 @@ TABLE = [
         "R9",
         "a copy of a refused grant is held",
         KeyStore,
-        "_note_refused",
+        "note_refused",
         broken.nothing,
         refused.test_r9_a_grant_that_was_refused_is_not_held_when_a_copy_comes_later,
     ),

@@ -300,6 +300,18 @@ def test_r7_nothing_is_taken_while_the_peer_is_away() -> None:
     assert code(relays.answer("a", token)) == "peer_down"
 
 
+def test_r7_who_waits_for_bits_hears_at_once_that_the_ends_are_out_of_step() -> None:
+    pair, relays = ready()
+    _, token = relays.want(15_800)
+    pair.lost = {blocks.Resume}
+
+    pair.store("a").ask_peer()
+    pair.cluster.settle()
+
+    assert code(relays.answer("a", token)) == "not_ready"
+    rest(pair)
+
+
 def test_r7_a_frozen_store_takes_and_opens_nothing() -> None:
     pair, relays = ready()
     pad = relays.take()

@@ -206,8 +206,9 @@ def test_r4_sealed_is_sealed_and_open_is_open(mode: str) -> None:
     word = pair.said(grants.GrantSealed)[0]
     pair.lost -= {grants.GrantSealed}
 
-    pair.say("b", replace(word, grant=replace(word.grant, mode=mode)))
     pair.say("b", grants.GrantsAnnounced(head=word.head, grants=(word.grant,)))
+    pair.cluster.settle()
+    pair.say("b", replace(word, grant=replace(word.grant, mode=mode)))
     pair.cluster.settle()
 
     assert not pair.store("b").vault.holdings
