@@ -30,7 +30,7 @@ from actors.keeper import StoreOptions
 from actors.key_store import KeyStore
 from actors.modules import udp
 from actors.modules.adversity import Adversity
-from actors.multicast import Multicast
+from actors.multicast import PATIENCE_S, Multicast
 from actors.own_links import RouterOptions
 from actors.own_store import OwnStore
 from actors.peer_manager import PeerManager, PeerPlan
@@ -52,7 +52,7 @@ from transport.message import Secret
 ROOT = "supervisor"
 FRONT = "etsi014"
 _TEXTS = ("bind", "certificate", "key", "client_ca", "crl")
-_STORE_S, _STORE_SHARE = 3.0, 0.6
+_STORE_S, _STORE_SHARE, _MULTICAST_SHARE = 3.0, 0.6, 0.8
 """Seconds that a key store takes for a request, and its share of the time the front end waits:
 keys that come when the front end has given up would lie unfetched until they expire."""
 GiveUp = Callable[[str, str], None]
@@ -148,7 +148,7 @@ class Tree:
             Child("peer_manager", PeerManager, (plan,)),
             Child("router", Router, (RouterOptions(signing=signing),)),
             Child("sessions", SessionManager, (self._sessions(signing),)),
-            Child("multicast", Multicast),
+            Child("multicast", Multicast, (self._patience(PATIENCE_S, _MULTICAST_SHARE),)),
             *([self._front()] if config.etsi014 and self.placed(FRONT) == CORE else []),
         )
 
@@ -204,10 +204,9 @@ class Tree:
 
     def _options(self, peer: str) -> StoreOptions:
         store, etsi = self.config.store, self.config.etsi014
-        front_s = etsi.request_timeout_s if etsi else math.inf
         return StoreOptions(
             peer=peer,
-            request_timeout_s=min(_STORE_S, _STORE_SHARE * front_s),
+            request_timeout_s=self._patience(_STORE_S, _STORE_SHARE),
             max_bits=store.max_bits,
             mode=store.mode,
             ttl_s=store.ttl_s,
@@ -220,6 +219,11 @@ class Tree:
             allow_loopback_pairs=store.allow_loopback_pairs,
             min_key_octets=etsi.min_key_size_bits // 8 if etsi else 8,
         )
+
+    def _patience(self, seconds: float, share: float) -> float:
+        """Return how long a request may take in here, of the time that the front end waits."""
+        front_s = self.config.etsi014.request_timeout_s if self.config.etsi014 else math.inf
+        return min(seconds, share * front_s)
 
     def _front(self) -> Child:
         from etsi.frontend import EtsiFrontend  # noqa: PLC0415 -- only where HTTP is served

@@ -83,8 +83,15 @@ class KmsNetwork:
     def enc(
         self, master: str, *slaves: str, number: int = 1, size: int = 32, wait: float = 5.0
     ) -> keys.Keys | Failed:
-        """Ask for keys as `enc_keys` would, a session on demand included; `size` in octets."""
+        """Ask for keys as `enc_keys` would, a session on demand included; `size` in octets.
+
+        Slaves may be at several KMSs, too.
+        """
         until, kms = self.cluster.now + wait, self.saes[slaves[0]]
+        if len({self.saes[slave] for slave in slaves}) > 1:
+            several = keys.GetMulticast(master=master, slaves=slaves, number=number, size=size)
+            home = f"multicast@{self.saes[master]}"
+            return self.cluster.ask(home, several, wait)  # type: ignore[return-value]
         ask = keys.GetKey(master=master, slaves=slaves, number=number, size=size)
         while True:
             made = self._ask(master, slaves[0], ask, max(0.0, until - self.cluster.now))
