@@ -1,18 +1,22 @@
 # Two commands after a clone: `make demo` and `make test`. Each makes .venv when it is missing.
 PYTHON ?= python3
-SOAK ?= 200
+SOAK ?= 500
+SOAK_MINUTES ?= 30
+LAB ?= chain:2
 SEEDS ?= 1000
 JOBS ?= 2
 PY = .venv/bin/python
+LONG = $(PY) -m pytest -m soak -s -o faulthandler_timeout=0 -o timeout=0
 
-.PHONY: help demo test test-all sim soak check format wheel clean
+.PHONY: help demo test test-all sim soak kills check format wheel clean
 
 help:
 	@echo "make demo       two nodes on loopback, keys fetched at both ends, compared"
 	@echo "make test       the fast tests"
 	@echo "make test-all   the slow ones too: real sockets, processes, kill -9"
 	@echo "make sim        SEEDS=$(SEEDS) simulated networks under seeded faults, every promise checked"
-	@echo "make soak       SOAK=$(SOAK) cycles of kill -9 under load"
+	@echo "make soak       SOAK_MINUTES=$(SOAK_MINUTES) of load and all kinds of faults on LAB=$(LAB)"
+	@echo "make kills      SOAK=$(SOAK) times kill -9 under load"
 	@echo "make check      format, lint, types, import contracts"
 
 .venv/bin/python:
@@ -44,7 +48,10 @@ sim: .venv/.run
 	@$(PY) -m protokms.testing.sim --seeds $(SEEDS) --jobs $(JOBS)
 
 soak: .venv/.test
-	SOAK=$(SOAK) $(PY) -m pytest -m soak -s -o faulthandler_timeout=0 -o timeout=0
+	SOAK_MINUTES=$(SOAK_MINUTES) LAB=$(LAB) $(LONG) tests/system/test_real_soak.py
+
+kills: .venv/.test
+	SOAK=$(SOAK) $(LONG) tests/system/test_real_crashes.py
 
 check: .venv/.dev
 	.venv/bin/ruff format --check .

@@ -29,6 +29,7 @@ from protokms.tables import ConfigError, Problem
 MUST_NOT_GO_ON = 70
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _PR_SET_DUMPABLE = 4
+_FILES = 65_536
 
 
 def run(args: Sequence[str]) -> int:
@@ -91,6 +92,7 @@ def _store_trouble(config: NodeConfig) -> tuple[str, str] | None:
 
 def _serve(config: NodeConfig, process: str) -> int:
     _keep_out_of_core_dumps()
+    _allow_open_files()
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # every thread, so that sigwait gets them
     log = structlog.get_logger().bind(node=config.node.name, process=process)
     node = Node(config, _die, process)
@@ -120,6 +122,15 @@ def _keep_out_of_core_dumps() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _allow_open_files() -> None:
+    """Take as many as the system grants: whoever connects costs one, welcome or not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _notify(state: str) -> None:

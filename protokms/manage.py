@@ -21,6 +21,7 @@ import structlog
 
 from actors.protocol import peers, routes, sessions
 from actors.protocol.common import Failed, Health, Healthy
+from protokms import loops
 from protokms import manage_words as words
 from transport.message import Message
 
@@ -65,7 +66,7 @@ class Manager:
     def start(self) -> None:
         """Listen; `OSError` if something else is at that place."""
         made = self._bind()
-        self._loop = asyncio.new_event_loop()
+        self._loop = loops.make("manage")
         self._thread = threading.Thread(target=self._loop.run_forever, name="manage", daemon=True)
         self._thread.start()
         self._server = self._run(self._listen(made))
@@ -125,7 +126,8 @@ class Manager:
                 async with asyncio.timeout(_IDLE_S):
                     await writer.drain()
         except ValueError:  # a line without an end
-            writer.write(_failed("malformed", f"a line is of at most {words.LINE_LIMIT} octets"))
+            why = f"a line is of at most {words.LINE_LIMIT} octets"
+            writer.write(_failed("malformed", why) + b"\n")
         except (TimeoutError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
@@ -148,7 +150,7 @@ class Manager:
     async def _answer(self, line: bytes) -> bytes:
         try:
             word = self._decoder.decode(line)
-        except (msgspec.DecodeError, RecursionError) as why:
+        except (ValueError, RecursionError) as why:  # those of msgspec are ValueErrors
             return _failed("malformed", str(why)[:200])
         try:
             found = await self._do(word)

@@ -1,26 +1,43 @@
 """What operators look at: `/metrics`, `/health`, `/ready`, in plain HTTP on a port of its own."""
 
 import asyncio
+import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
+import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import Metric
 
 from actors.protocol.common import Failed, Health, Healthy
+from protokms import loops
 from protokms.meter import MemoryMeter, Sample
 from transport.message import Message
 
+CONNECTIONS_MAX = 64
+CONNECTION_S = 60.0
+"""Seconds that a connection may last; whoever looks more often connects again."""
+
 _ASK_S = 2.0
+_SWEEP_S = 1.0
+_BACKLOG = 16
+_NOBODY = logging.Logger("observe")
+"""Hears what aiohttp has to say of each malformed request, in 20 lines with the request in them."""
+
+_NOBODY.disabled = True
 _STOP_S = 5.0
 _NOT_ALIVE = frozenset({"no_such_actor", "undeliverable", "crashed", "timeout"})
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 _OK, _UNAVAILABLE = 200, 503
+
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Vitals(Protocol):
@@ -114,8 +131,10 @@ class Observer:
         self._registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._registry)
         self._registry.register(_Collector(meter))
-        self._loop = asyncio.new_event_loop()
+        self._loop = loops.make("observe")
         self._runner: web.AppRunner | None = None
+        self._site: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, name="observe", daemon=True)
         self.port = bind[1]
 
@@ -133,23 +152,35 @@ class Observer:
         if self._loop.is_closed():
             return
         if self._thread.is_alive():
-            if self._runner:
-                self._run(self._runner.cleanup())
+            self._run(self._close())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_STOP_S)
         self._loop.close()
 
     async def _listen(self) -> None:
-        app = web.Application(client_max_size=0)
+        app = web.Application(client_max_size=0, middlewares=[_told])
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/health", self._answer(Checkup.health, "alive"))
         app.router.add_get("/ready", self._answer(Checkup.ready, "ready"))
-        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=30.0)
+        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=30.0, logger=_NOBODY)
         await self._runner.setup()
+        server = self._runner.server
+        assert server
+        seats = _Seats(server)
         host, port = self._bind
-        site = web.TCPSite(self._runner, host, port, backlog=16, reuse_address=True)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        self._site = await self._loop.create_server(
+            seats, host, port, backlog=_BACKLOG, reuse_address=True
+        )
+        self._sweeper = self._loop.create_task(seats.sweep())
+        self.port = self._site.sockets[0].getsockname()[1]
+
+    async def _close(self) -> None:
+        if self._sweeper:
+            self._sweeper.cancel()
+        if self._site:
+            self._site.close()
+        if self._runner:
+            await self._runner.cleanup()
 
     async def _metrics(self, _: web.Request) -> web.Response:
         self._vitals.sample()
@@ -170,6 +201,49 @@ class Observer:
 
     def _run(self, call: Any) -> None:
         asyncio.run_coroutine_threadsafe(call, self._loop).result(_STOP_S)
+
+
+@web.middleware
+async def _told(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Log a fault of ours; what is wrong with requests is for their senders."""
+    try:
+        return await handler(request)
+    except web.HTTPException:
+        raise
+    except Exception as why:  # whatever it is, who looks gets an answer
+        structlog.get_logger().error("observe_failed", why=type(why).__name__)
+        return web.Response(status=_UNAVAILABLE)
+
+
+class _Seats:
+    """Makes connections: not too many at a time, and none that stays for ever.
+
+    The oldest makes room. Who looks at metrics has long finished; who says nothing, or very
+    slowly, loses a seat that costs the node an open file.
+    """
+
+    def __init__(self, server: web.Server) -> None:
+        self._server = server
+
+    def __call__(self) -> web.RequestHandler:
+        """Make what handles one connection."""
+        seated = self._server.connections
+        for each in seated[: len(seated) + 1 - CONNECTIONS_MAX]:
+            each.force_close()
+        return self._server()
+
+    async def sweep(self) -> None:
+        """Close what has been open for long: after the answer it waits for, then at once."""
+        since: dict[web.RequestHandler, float] = {}
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            now = time.monotonic()
+            since = {each: since.get(each, now) for each in self._server.connections}
+            for each, began in since.items():
+                if now - began > CONNECTION_S + _STOP_S:
+                    each.force_close()
+                elif now - began > CONNECTION_S:
+                    each.close()
 
 
 class _Collector:

@@ -89,6 +89,7 @@ class Outbox:
         self._lock = threading.Lock()
         self._beat = b""
         self._socket: zmq.Socket[bytes] | None = None
+        self._short = False  # whether there was no open file left for a socket
         self._since = 0.0  # when the socket last took something, or was made
 
     def put(self, octets: bytes) -> str:
@@ -195,10 +196,21 @@ class Outbox:
         return True
 
     def connect(self, context: zmq.Context[zmq.Socket[bytes]], key: CurveKey) -> None:
-        """Make the socket, if there is none; libzmq connects, and connects again, by itself."""
+        """Make the socket, if there is none; libzmq connects, and connects again, by itself.
+
+        There is none afterwards if this process has no open file left: call it again later.
+        """
         if self._socket:
             return
-        made = context.socket(zmq.PUSH)
+        try:
+            made = context.socket(zmq.PUSH)
+        except zmq.ZMQError as why:  # many strangers at the door can bring that about
+            if not self._short:
+                log = structlog.get_logger()
+                log.error("peer cannot be connected", peer=self.peer.name, why=why.strerror)
+            self._short = True
+            return
+        self._short = False
         made.linger = 0
         made.curve_publickey = key.public.encode()
         made.curve_secretkey = key.secret.reveal()

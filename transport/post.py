@@ -324,6 +324,8 @@ class Post:
             elif outbox.stale(now):
                 self._disconnect(outbox)
                 self._connect(outbox)
+            elif not outbox.connected:
+                self._connect(outbox)
             outbox.beat(outbox.session.state)
             for name, n in outbox.counted():
                 self._meter.add(name, n, peer=outbox.peer.name)

@@ -2,17 +2,20 @@
 
 import http.client
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 
 from actors.protocol.common import Failed, Healthy, Ping
+from protokms import observe
 from protokms.meter import MemoryMeter
-from protokms.observe import Checkup, Observer
+from protokms.observe import CONNECTIONS_MAX, Checkup, Observer
 from transport.message import Message
 
 WELL = Healthy(ready=True, reasons=(), facts=(("stored_bits", "512"),))
@@ -181,3 +184,38 @@ def test_a_stopped_observer_frees_its_port_and_stops_once(vitals: FakeVitals) ->
     second.stop()
 
     assert time.monotonic() - begun < 2
+
+
+@pytest.mark.slow
+def test_those_who_only_take_seats_lose_them_to_others(observer: Observer) -> None:
+    with ExitStack() as stack:
+        idle = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", observer.port), 5))
+            for _ in range(CONNECTIONS_MAX + 6)
+        ]
+
+        served = [get(observer.port, "/ready")[0] for _ in range(3)]
+
+        assert served == [200] * 3
+        assert idle[0].recv(1) == b""
+
+
+@pytest.mark.slow
+def test_a_connection_does_not_last_for_ever(
+    vitals: FakeVitals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observe, "CONNECTION_S", 0.05)
+    monkeypatch.setattr(observe, "_SWEEP_S", 0.02)
+    monkeypatch.setattr(observe, "_STOP_S", 0.5)
+    made = Observer(("127.0.0.1", 0), MemoryMeter(), vitals)
+    made.start()
+    try:
+        for said in (b"", b"GET /rea", b"GET /ready HTTP/1.1\r\nHost: a\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", made.port), 5) as slow:
+                slow.sendall(said)
+                rest = b""
+                while octets := slow.recv(4096):
+                    rest += octets
+                assert rest.startswith(b"HTTP/1.1 200 ") or not said.endswith(b"\n")
+    finally:
+        made.stop()

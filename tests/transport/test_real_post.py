@@ -1,5 +1,6 @@
 """What only sockets can do wrong: keys, gates, giants, deaths."""
 
+import errno
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -403,6 +404,29 @@ def test_a_peer_that_moves_is_followed(started: Start) -> None:
     new.until(("kms-1", True))
     assert one.post.post("kms-2", b"frame")
     new.until(("kms-1", "core", b"frame"))
+
+
+def test_a_process_without_open_files_connects_once_it_has_some(
+    started: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = started("kms-1", US, heartbeat_s=0.2), started("kms-2", THEM, heartbeat_s=0.2)
+    make = zmq.Context.socket
+    tries: list[int] = []
+
+    def short(context: Any, kind: int, *rest: Any) -> Any:
+        tries.append(kind)
+        if tries.count(zmq.PUSH) <= 3:
+            raise zmq.ZMQError(errno.EMFILE)
+        return make(context, kind, *rest)
+
+    monkeypatch.setattr(zmq.Context, "socket", short)
+    one.post.set_peers([two.as_peer()])
+    two.post.set_peers([one.as_peer()])
+
+    one.until(("kms-2", True))
+
+    assert tries.count(zmq.PUSH) >= 5
+    assert not [said for said in (*one.said, *two.said) if said[0] == "fatal"]
 
 
 def test_an_idle_post_does_not_turn_its_loop(started: Start) -> None:
