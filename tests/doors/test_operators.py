@@ -93,6 +93,7 @@ def test_the_management_socket_is_bounded(town: Town, tally: Tally) -> None:
             told["busy" if b"busy" in _all(made) else "answered"] += 1
     for outcome, n in told.items():
         tally.note("management socket", "connections", outcome, n)
+    eventually(lambda: _answers(town), "there is room again")
     with connected(town) as made, suppress(OSError):
         made.sendall(b"x" * (manage_words.LINE_LIMIT + 2))
         said = made.recv(4096)
