@@ -86,9 +86,7 @@ class SettingUp(Crossing):
         paths = reply.paths if isinstance(reply, routes.Paths) else ()
         n, now = course.terms.n, self.system.now()
         if len(paths) < n and careful and (course.broken(now) or course.shunned(now)):
-            self._find(
-                course, careful=False
-            )  # what has failed may be whole again: it is all we have
+            self._find(course, careful=False)  # what has failed may be whole again, and is all
             return
         if len(paths) < n:
             code = "not_enough_disjoint_paths" if paths else "no_route"

@@ -113,6 +113,22 @@ def test_a_node_that_is_up_before_its_neighbours_tells_of_its_first_link_soon() 
     assert mesh.route("a", "b") == mesh.route("b", "a")[::-1] == ("a", "b")
 
 
+def test_a_loss_that_goes_at_once_takes_what_waits_along_and_then_there_is_quiet() -> None:
+    mesh = Mesh("a-b b-c b-d")
+    mesh.advance(20.0)
+    before = seq(mesh, "a", "b")
+
+    mesh.say("b", "a", stock=0)
+    mesh.advance(0.1)
+    mesh.say("b", "c", ready=False)
+    mesh.say("b", "d", ready=False)
+    mesh.advance(4.8)
+
+    assert seq(mesh, "a", "b") == before + 1
+    mesh.advance(0.2)
+    assert seq(mesh, "a", "b") == before + 2
+
+
 def test_the_first_loss_after_a_quiet_time_is_told_at_once(row: Mesh) -> None:
     row.advance(10.0)
     before = seq(row, "n4", "n1")
@@ -181,6 +197,30 @@ def test_no_number_is_told_twice_though_a_crash_comes_with_its_commit(
     assert new
     assert new.seq > old.seq
     assert [load.peer for load in new.links] == ["n2"]
+
+
+def test_a_node_goes_on_counting_though_nobody_tells_it_how_far_it_was(row: Mesh) -> None:
+    before = seq(row, "n1", "n1")
+    row.cluster.cut("n1", "n2")
+
+    row.cluster.restart("n1")
+
+    assert row.actor("router@n1", Router).seq >= before
+
+
+def test_nothing_is_told_before_its_number_is_durable(row: Mesh) -> None:
+    row.advance(10.0)
+    before = seq(row, "n2", "n1")
+    row.cluster.nodes["n1"].disk_full = True
+
+    row.say("n1", "n2", ready=False)
+    row.advance(10.0)
+    assert seq(row, "n2", "n1") == before
+    row.cluster.nodes["n1"].disk_full = False
+    row.cluster.nodes["n1"].flush()
+    row.advance(0.1)
+
+    assert seq(row, "n2", "n1") == before + 1
 
 
 def test_a_node_that_has_lost_its_disk_goes_on_from_what_the_network_knows() -> None:

@@ -413,6 +413,20 @@ def test_a_clearly_better_path_is_taken_and_an_equal_one_is_not() -> None:
     assert mesh.lanes("virtual_link/e@a")[0].session.number == number
 
 
+def test_paths_are_not_left_for_better_ones_as_soon_as_they_stand() -> None:
+    mesh = mesh_of("a-b b-e a-c c-d d-e")
+    mesh.cluster.cut("a", "b")
+    mesh.advance(SETTLED_S)
+    mesh.add("a", "e")
+
+    mesh.cluster.mend("a", "b")
+    mesh.advance(9.0)
+    assert mesh.seen("a", "e").paths == (("a", "c", "d", "e"),)
+    mesh.advance(2.0)
+
+    assert mesh.seen("a", "e").paths == (("a", "b", "e"),)
+
+
 # Several paths (R14)
 
 
@@ -460,6 +474,24 @@ def test_over_a_reroute_no_node_gets_another_share_than_before() -> None:
 
     assert carried
     assert all(len(shares) == 1 for shares in carried.values())
+
+
+def test_paths_that_would_give_a_node_another_share_wait_until_nothing_is_undecided() -> None:
+    # a and b carry share 0, c and d share 1; then only a-d and c-b are left.
+    mesh = mesh_of("n1-a a-b b-z n1-c c-d d-z a-d c-b")
+    mesh.add("n1", "z", n=2)
+    assert set(mesh.seen("n1", "z").paths) == {("n1", "a", "b", "z"), ("n1", "c", "d", "z")}
+
+    mesh.cluster.cut("a", "b")
+    mesh.cluster.cut("c", "d")
+    mesh.advance(DETECTION_S + SETTLED_S)
+    waiting = mesh.seen("n1", "z")
+    assert (waiting.state, waiting.why) == ("not_enough_disjoint_paths", "refused by n1")
+    assert mesh.lanes("virtual_link/z@n1") == []
+    mesh.advance(30.0)
+
+    assert set(mesh.seen("n1", "z").paths) == {("n1", "a", "d", "z"), ("n1", "c", "b", "z")}
+    assert established(mesh, "n1", "z")
 
 
 # On demand

@@ -118,6 +118,17 @@ def test_a_path_over_no_quantum_link_is_refused(row: Row) -> None:
     assert answer == KeyTransportSessionReply(established=False, code="no_route", node="n3")
 
 
+def test_a_node_without_a_common_link_asks_in_vain() -> None:
+    row = Row()
+    far = row.cluster.probe("sessions@n1")
+
+    token = far.question("sessions@n3", signed(path=("n1", "n3", "n4"), hop=1))
+    row.advance(1.0)
+
+    no = KeyTransportSessionReply(established=False, code="no_route", node="n3")
+    assert [it.body for it in far.envelopes if it.answer and it.token == token] == [no]
+
+
 def test_a_replay_is_refused_and_prolongs_nothing(row: Row) -> None:
     ask = signed()
     row.hear(ask)

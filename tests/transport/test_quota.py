@@ -31,7 +31,7 @@ class Recorder:
 class Hearing:
     """A post that never starts, one peer of it, and what got past the quota."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, node: str) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, node: str, *, lazy: bool = False) -> None:
         self.meter, self.now = Recorder(), 1000.0
         self.taken: list[bytes] = []
         self.news: list[bool] = []
@@ -45,7 +45,7 @@ class Hearing:
         )
         monkeypatch.setattr("transport.post.time.monotonic", lambda: self.now)
         monkeypatch.setattr("transport.outbox.Outbox.connect", lambda *_: None)
-        self.post.set_peers([Peer(node, process, "tcp://127.0.0.1:9", THEM.public)])
+        self.post.set_peers([Peer(node, process, "tcp://127.0.0.1:9", THEM.public, lazy)])
         self.outbox = self.post._table.by_key[THEM.public]
 
     def hear(self, *frames: bytes) -> None:
@@ -60,8 +60,8 @@ class Hearing:
 def listen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Hearing]]:
     made: list[Hearing] = []
 
-    def make(node: str = "kms-2") -> Hearing:
-        made.append(Hearing(monkeypatch, node))
+    def make(node: str = "kms-2", *, lazy: bool = False) -> Hearing:
+        made.append(Hearing(monkeypatch, node, lazy=lazy))
         return made[-1]
 
     yield make
@@ -155,3 +155,19 @@ def test_frames_that_are_hard_to_read_are_not_read_on(
 
     assert at_once == 2
     assert len(hearing.taken) == 3
+
+
+@pytest.mark.parametrize("late", [Beat.UP, Beat.HEARD, Beat.GONE, Beat.IDLE])
+def test_what_is_said_on_a_connection_just_closed_opens_none(
+    listen: Callable[..., Hearing], late: Beat
+) -> None:
+    hearing = listen(lazy=True)
+
+    hearing.hear(late.value)
+    assert not hearing.outbox.wanted
+    hearing.hear(b"an envelope")
+    assert not hearing.outbox.wanted
+    assert hearing.taken == []
+
+    hearing.hear(Beat.HELLO.value)
+    assert hearing.outbox.wanted
