@@ -1,8 +1,9 @@
 """Sessions of others that cross this node, or end here: soft state, checked hop by hop."""
 
+import itertools
 from dataclasses import replace
 
-from actors.base import Later, System, handles
+from actors.base import Later, System, Then, handles
 from actors.distant import Distant, SessionOptions
 from actors.protocol import relay, sessions
 from actors.protocol.common import Failed
@@ -36,6 +37,8 @@ class Crossing(Distant):
         self._ended: dict[LaneKey, None] = {}
         self._allowed: dict[str, Allowance] = {}
         self._begun = False
+        self._asked: dict[int, tuple[str, Then]] = {}
+        self._numbers = itertools.count()
 
     def network_changed(self) -> None:
         """Forget who asked how often: peers may have gone for good.
@@ -78,8 +81,19 @@ class Crossing(Distant):
             left = len(ask.path) - ask.hop
             wait = min(ask.wait, WAIT_S)
             on = replace(ask, hop=ask.hop + 1, wait=wait * (left - 1) / left)
-            self.ask(Address("sessions", ask.path[ask.hop + 1]), on, told, wait)
+            self.ask_sessions(ask.path[ask.hop + 1], on, told, wait)
         return answer
+
+    def ask_sessions(self, peer: str, ask: KeyTransportSession, then: Then, timeout: float) -> None:
+        """Ask the next node; that it goes down is an answer too."""
+        number = next(self._numbers)
+
+        def once(reply: Message) -> None:
+            if self._asked.pop(number, None):
+                then(reply)
+
+        self._asked[number] = peer, once
+        self.ask(Address("sessions", peer), ask, once, timeout)
 
     def _told(self, ask: KeyTransportSession, reply: Message, answer: Later) -> None:
         """Hear of the rest of the path."""
@@ -248,9 +262,12 @@ class Crossing(Distant):
                 self.tell(self.sender, lane.opened())
 
     def peer_left(self, peer: str) -> None:
-        """Every lane to or from a neighbour that is away is lost."""
+        """Every lane to or from a neighbour that is away is lost; nobody waits for its answers."""
         if peer not in self.linked:
             return
+        for asked, once in list(self._asked.values()):
+            if asked == peer:
+                once(Failed(code="undeliverable", why=peer))
         for lane in list(self.lanes.values()):
             if lane.after == peer:
                 self.lose(lane, "no_route", self.system.node)

@@ -12,7 +12,6 @@ from actors.protocol.relay import SessionId
 from actors.protocol.sessions import KeyTransportSessionReply
 from actors.setting_up import ANSWER_S, PATHS_S, Retry, SettingUp, refusal_of
 from actors.terms import Lane
-from transport.envelope import Address
 from transport.message import Message
 
 BETTER_S = 10.0
@@ -64,7 +63,7 @@ class Origin(SettingUp):
         self.tell_marks(course)
         for share, path in enumerate(course.paths):
             then = partial(self._refreshed_share, course, course.session, share)
-            self.ask(Address("sessions", path[1]), self.signed(course, share), then, ANSWER_S)
+            self.ask_sessions(path[1], self.signed(course, share), then, ANSWER_S)
 
     def _refreshed_share(
         self, course: Course, session: SessionId, share: int, reply: Message

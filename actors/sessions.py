@@ -1,5 +1,7 @@
 """Sessions that begin here, as they are asked for; origin drives them, crossing serves others."""
 
+from collections.abc import Callable
+
 from actors.base import Drop, Later, System, handles
 from actors.course import ESTABLISHED, Course
 from actors.crossing import TICK_S, Tick
@@ -80,17 +82,19 @@ class SessionManager(Origin):
     @handles(sessions.RemoveSession)
     def remove(self, ask: sessions.RemoveSession) -> Later | sessions.SessionRemoved:
         """Fill no more; what both ends hold stays."""
-        course = self.courses.pop(ask.destination, None)
-        if course is None:
+        if ask.destination not in self.courses:
             return sessions.SessionRemoved()
         answer = self.later()
+        self._drop(ask.destination, lambda: answer(sessions.SessionRemoved()))
+        return answer
+
+    def _drop(self, destination: str, then: Callable[[], None]) -> None:
+        course = self.courses.pop(destination)
         self.close_course(course)
         course.turn += 1
         for waiting in course.answers:
             waiting(Failed(code="not_allowed", why=f"{self.system.node}: it was removed meanwhile"))
-        drop = Drop(STORE, "terms", ask.destination.encode())
-        self.commit([drop], lambda: answer(sessions.SessionRemoved()))
-        return answer
+        self.commit([Drop(STORE, "terms", destination.encode())], then)
 
     @handles(sessions.ListSessions)
     def list_sessions(self, _: sessions.ListSessions) -> sessions.Sessions:
@@ -110,7 +114,7 @@ class SessionManager(Origin):
         stored, filled = peer in self.stores, peer in self.courses or self.fills(peer)
         if stored and filled:
             return sessions.SessionEnsured()
-        no = "" if filled else self._no_more(ask.sae)
+        no = "" if filled else self._no_more(ask.sae) and self._no_more_but(ask.sae)
         if stored and no:
             return sessions.SessionEnsured()
         if no or self.no_store(peer):
@@ -127,6 +131,18 @@ class SessionManager(Origin):
             self._keep(terms, None)
         self.have_store(peer, there)
         return answer
+
+    def _no_more_but(self, sae: str) -> str:
+        """Give up a session on demand that does not stand, for one that may; or tell why not.
+
+        One of the same SAE, so that none makes room for itself at the cost of others.
+        """
+        mine = [it for it in self.courses.values() if it.terms.sae == sae]
+        vain = [it.terms.destination for it in mine if it.state != ESTABLISHED and not it.trying]
+        if self.options.on_demand and vain:
+            self.log.info("session_given_up", to=vain[0], sae=sae)
+            self._drop(vain[0], lambda: None)
+        return self._no_more(sae)
 
     def _no_more(self, sae: str) -> str:
         """Tell why no session is made on demand for this SAE, or nothing."""

@@ -111,7 +111,7 @@ class SettingUp(Crossing):
                 continue
             then = partial(self._heard, course, session, attempt, share)
             ask = self.signed(course, share)
-            self.ask(Address("sessions", after), ask, then, ANSWER_S)
+            self.ask_sessions(after, ask, then, ANSWER_S)
 
     def signed(self, course: Course, share: int) -> KeyTransportSession:
         """Say, in our name, that this share is wanted; for the first hop."""

@@ -64,3 +64,24 @@ def test_one_end_that_is_asked_for_nothing_keeps_the_other_no_bits_from() -> Non
         made = kms.enc("sae-1", "sae-3", number=64, size=64, wait=3.0)
         assert isinstance(made, keys.Keys)
         kms.advance(0.5)
+
+
+def test_keys_come_over_two_paths_and_go_on_after_one_has_been_away() -> None:
+    kms = KmsNetwork(RING, relay={"paths": 2})
+    kms.advance(7.0)
+    assert isinstance(kms.enc("sae-1", "sae-4", wait=10.0), keys.Keys)
+
+    kms.cluster.restart("n2")
+    kms.advance(40.0)
+
+    answer = kms.cluster.ask("sessions@n1", sessions.ListSessions())
+    assert isinstance(answer, sessions.Sessions)
+    (session,) = answer.sessions
+    assert session.state == "established"
+    assert {path[1:-1] for path in session.paths} == {("n2", "n3"), ("n6", "n5")}
+    for _ in range(20):
+        made = kms.enc("sae-1", "sae-4", number=32, size=64, wait=3.0)
+        assert isinstance(made, keys.Keys)
+        same = kms.dec("sae-4", "sae-1", made.grant, wait=1.0)
+        assert isinstance(same, keys.KeysWithIds)
+        kms.advance(0.5)

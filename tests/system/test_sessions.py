@@ -364,6 +364,20 @@ def test_on_bad_wires_a_session_comes_to_stand() -> None:
     assert whole(mesh, ("n1", "n2", "n3", "n4", "n5"))
 
 
+def test_a_node_that_dies_while_it_is_asked_is_not_waited_for() -> None:
+    mesh = mesh_of(ring(5))
+    mesh.cluster.probe("sessions@n2")  # takes what is asked, and answers nothing
+    probe = mesh.cluster.probe("someone@n1")
+    probe.question("sessions@n1", sessions.AddSession(destination="n3"))
+    mesh.advance(0.5)
+
+    mesh.cluster.crash("n2")
+    mesh.advance(DETECTION_S + 1.0)
+
+    assert mesh.seen("n1", "n3").paths == (("n1", "n5", "n4", "n3"),)
+    assert established(mesh, "n1", "n3")
+
+
 # Explicit paths, better paths
 
 
@@ -568,6 +582,22 @@ def test_sessions_on_demand_are_bounded_for_one_sae_and_in_all() -> None:
 
     codes = [it.code if isinstance(it, Failed) else "" for it in answers + others]
     assert codes == ["", "", "not_allowed", "", "not_allowed"]
+
+
+def test_a_session_on_demand_that_came_to_nothing_makes_room_for_another_of_that_sae() -> None:
+    mesh = mesh_of("hub-a hub-b hub-c hub-d", relay={"max_sessions": 2, "max_sessions_per_sae": 2})
+    mesh.say("hub", "b", ready=False)
+    mesh.advance(SETTLED_S)
+    for peer in "bc":
+        ensure(mesh, "a", peer, "sae-1")
+    mesh.advance(1.0)
+
+    stranger = ensure(mesh, "a", "d", "sae-2")
+    same = ensure(mesh, "a", "d", "sae-1")
+
+    assert isinstance(stranger, Failed)
+    assert same == SessionEnsured()
+    assert [it.destination for it in mesh.all("a").sessions] == ["c", "d"]
 
 
 def test_stores_of_distant_peers_are_bounded_at_both_ends() -> None:
