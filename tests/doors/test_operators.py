@@ -31,8 +31,12 @@ FILES = 128
 def connected(town: Town) -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     made.settimeout(WAIT_S)
-    with manage_words.short_name(town.folder / VICTIM / "manage.sock") as name:
-        made.connect(name)
+    try:
+        with manage_words.short_name(town.folder / VICTIM / "manage.sock") as name:
+            made.connect(name)
+    except BaseException:
+        made.close()
+        raise
     return made
 
 
