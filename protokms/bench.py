@@ -21,6 +21,7 @@ import uvloop
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from protokms import lab, lab_run, loader, ports, topology
+from protokms.bench_cost import costed
 from protokms.lab import Lab, LabNode
 
 CONNECTIONS = (1, 16, 64)
@@ -50,14 +51,22 @@ class Bench:
         """Read memory and processor time of a node from the kernel."""
         processes = lab_run.processes_of(self.folder, self.lab.nodes[node])
         pid = processes["core"].pid
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
         pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-        seconds = (int(fields[11]) + int(fields[12])) / TICKS
-        return {"rss_mib": pages * PAGE / (1 << 20), "cpu_s": seconds}
+        return {"rss_mib": pages * PAGE / (1 << 20), "cpu_s": cpu_seconds(pid)}
+
+    def seconds(self) -> dict[str, float]:
+        """Read how much processor time each node has used."""
+        return {who: self.facts(node)["cpu_s"] for node, who in enumerate(("near", "far"))}
 
     def bits(self, node: int, kind: str) -> float:
         """Read a node's gauge of bits in its store."""
         return metric(self.lab.nodes[node], "protokms_bits", f'kind="{kind}"')
+
+
+def cpu_seconds(pid: int) -> float:
+    """Read how much processor time a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def metric(node: LabNode, name: str, label: str) -> float:
@@ -179,17 +188,17 @@ async def _measure(bench: Bench, seconds: float, say: Callable[[str], None]) -> 
     await loader.load(near, tls, 16, 1.0, request)
     for connections in CONNECTIONS:
         say(f"enc_keys, {connections} connections")
-        made[f"enc_{connections}"] = _row(
-            await loader.load(near, tls, connections, seconds, request)
-        )
+        work = loader.load(near, tls, connections, seconds, request)
+        made[f"enc_{connections}"] = await costed(work, bench.seconds)
     say(f"enc_keys, {KEYS_AT_ONCE} keys a request")
     many = loader.get(f"/api/v1/keys/{slave}/enc_keys?number={KEYS_AT_ONCE}")
-    score = await loader.load(near, tls, 8, seconds, many)
-    made["keys_128"] = {**_row(score), "keys_s": round(score.per_second * KEYS_AT_ONCE)}
+    made["keys_128"] = await costed(loader.load(near, tls, 8, seconds, many), bench.seconds)
+    made["keys_128"]["keys_s"] = made["keys_128"]["per_s"] * KEYS_AT_ONCE
     for workers in (1, 16):
         say(f"enc_keys and dec_keys, {workers} at a time")
         ends = _ends(request, master, (near, tls), (far, bench.tls(1)))
-        made[f"cycles_{workers}"] = _row(await loader.cycles(*ends, workers, seconds))
+        work = loader.cycles(*ends, workers, seconds)
+        made[f"cycles_{workers}"] = await costed(work, bench.seconds)
     return made
 
 
@@ -214,12 +223,12 @@ def _yardstick(bench: Bench, seconds: float) -> Figures:
     log = (bench.folder / "yardstick.log").open("wb")
     with log, subprocess.Popen(command, stderr=log) as process:  # noqa: S603
         try:
-            return uvloop.run(_against_yardstick(bench, port, seconds))
+            return uvloop.run(_against_yardstick(bench, port, process.pid, seconds))
         finally:
             process.terminate()
 
 
-async def _against_yardstick(bench: Bench, port: int, seconds: float) -> Figures:
+async def _against_yardstick(bench: Bench, port: int, pid: int, seconds: float) -> Figures:
     url, tls, request = f"https://127.0.0.1:{port}", bench.tls(0), loader.get("/")
     for _ in range(100):
         try:
@@ -229,8 +238,8 @@ async def _against_yardstick(bench: Bench, port: int, seconds: float) -> Figures
             await asyncio.sleep(0.05)
     rows = {}
     for connections in CONNECTIONS:
-        score = await loader.load(url, tls, connections, seconds, request)
-        rows[f"enc_{connections}"] = _row(score)
+        work = loader.load(url, tls, connections, seconds, request)
+        rows[f"enc_{connections}"] = await costed(work, lambda: {"near": cpu_seconds(pid)})
     return rows
 
 
@@ -268,15 +277,6 @@ def ingest(seconds: float, max_bytes: int, rate: float) -> Figures:
 
 def _stored(bench: Bench) -> float:
     return min(bench.bits(0, "stored"), bench.bits(1, "stored"))
-
-
-def _row(score: loader.Score) -> Figures:
-    return {
-        "per_s": round(score.per_second),
-        "p50_ms": round(score.quantile(0.5) * 1e3, 2),
-        "p99_ms": round(score.quantile(0.99) * 1e3, 2),
-        "refused": score.refused,
-    }
 
 
 def _compare(figures: Figures) -> None:
