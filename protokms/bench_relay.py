@@ -28,11 +28,17 @@ from protokms.topology import ProcessPlan, Topology
 KEY_BITS = 256
 LINKS = "links"
 FILL_S = 120.0
-FILL_BIT_S = 50e6
+FAST_BIT_S = 200e6
+"""Bit/s over one hop that hardly any machine passes: it sets what the stores must hold."""
+
+STOCK = 3.0
+"""Bits in the store of two neighbours for a bit relayed: half is the other end's, a part SAEs'."""
+
 START_S = 60.0
 COLD_S = 30.0
 _PAUSE_S = 0.05
 _REPORT_S = 0.6
+_FULL = 0.9
 _COUNTERS = ("protokms_frames_sent_total", "protokms_relay_pad_octets_total")
 
 Figures = dict[str, Any]
@@ -90,12 +96,12 @@ def relay(hops: Sequence[int], seconds: float, say: Say) -> Figures:
 
 def _one(hops: int, seconds: float, say: Say) -> Figures:
     say(f"{hops} hops: {hops + 1} nodes, filling the stores of neighbours")
-    needed = FILL_BIT_S * seconds
+    needed = STOCK * FAST_BIT_S / hops * seconds
     with _running(hops, needed) as chain:
         first, last = chain.ends
         made: Figures = {}
         if hops > 1:
-            _await_bits(chain, needed)
+            _await_bits(chain, _FULL * max(1 << 26, needed))
             say(f"{hops} hops: the first key of a new pair")
             made["first_key_s"] = round(_first_key(chain), 3)
             chain.links(signal.SIGSTOP)
@@ -118,7 +124,7 @@ def _running(hops: int, bits: float) -> Iterator[Chain]:
         made = lab.init(folder, _chain(hops + 1))
         undelivered = 1 << 34
         store = {
-            "max_bits": 1 << max(26, (4 * int(bits)).bit_length()),
+            "max_bits": max(1 << 26, int(bits)),
             "max_undelivered_bits_per_pair": undelivered,
             "max_undelivered_bits_per_sae": undelivered,
         }
