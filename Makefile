@@ -11,7 +11,7 @@ LONG = $(PY) -m pytest -m soak -s -o faulthandler_timeout=0 -o timeout=0
 .PHONY: help demo test test-all sim soak kills check format wheel clean
 
 help:
-	@echo "make demo       two nodes on loopback, keys fetched at both ends, compared"
+	@echo "make demo       three nodes on loopback, keys fetched at both ends, compared"
 	@echo "make test       the fast tests"
 	@echo "make test-all   the slow ones too: real sockets, processes, kill -9"
 	@echo "make sim        SEEDS=$(SEEDS) simulated networks under seeded faults, every promise checked"

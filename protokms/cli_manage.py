@@ -28,7 +28,6 @@ Lab = Annotated[Path | None, typer.Option("--lab", help="Folder of a lab; name a
 Node = Annotated[str | None, typer.Option("--node", help="Node of that lab to ask.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Destination = Annotated[str, typer.Argument(help="Name of the distant KMS.")]
-Bits = Annotated[int, typer.Option(min=0, help="Water mark in bits; 0: as demand asks.")]
 
 
 @session.command("add")
@@ -45,8 +44,12 @@ def session_add(
     paths: Annotated[
         int, typer.Option(min=1, max=16, help="Disjoint paths: each bit is split over all of them.")
     ] = 1,
-    low: Bits = 0,
-    high: Bits = 0,
+    low: Annotated[
+        int, typer.Option(min=0, help="Fill below so many bits in store; 0: as demand asks.")
+    ] = 0,
+    high: Annotated[
+        int, typer.Option(min=0, help="Fill up to so many; 0: twice the low mark.")
+    ] = 0,
     weight: Annotated[
         int, typer.Option(min=1, max=1000, help="Its share of the links on the way.")
     ] = 1,
@@ -57,7 +60,7 @@ def session_add(
     Example: `protokms session add kms-3 --lab lab --node kms-1 --paths 2`
     """
     given = tuple(tuple(each.split(",")) for each in path or ())
-    n = max(paths, len(given))
+    n, high = max(paths, len(given)), high or 2 * low
     word = words.AddSession(
         destination=destination, paths=given, n=n, low_bits=low, high_bits=high, weight=weight
     )
@@ -146,6 +149,9 @@ def link_list(
         _table(_LINK, found["links"])
 
 
+_KEPT = ("no_route", "not_enough_bits", "not_enough_disjoint_paths")
+"""A session that is refused so may stand later; its node goes on trying."""
+
 _SESSION = {
     "destination": "destination",
     "state": "state",
@@ -180,6 +186,8 @@ def _ask(
             typer.echo(json.dumps({"failed": {"code": no.code, "why": str(no)}}))
         else:
             typer.echo(str(no), err=True)
+            if isinstance(word, words.AddSession) and no.code in _KEPT:
+                typer.echo("the session is kept, and tried again by itself", err=True)
         raise typer.Exit(1) from None
     if as_json:
         typer.echo(json.dumps(found, indent=2))
