@@ -63,7 +63,6 @@ class SessionManager(Origin):
         if course and course.terms != terms:
             self.close_course(course)
             course.terms, course.paths, course.failures = terms, (), 0
-            course.turn += 1
         elif course is None:
             course = self.courses[terms.destination] = Course(terms)
         if answer:
@@ -91,7 +90,6 @@ class SessionManager(Origin):
     def _drop(self, destination: str, then: Callable[[], None]) -> None:
         course = self.courses.pop(destination)
         self.close_course(course)
-        course.turn += 1
         for waiting in course.answers:
             waiting(Failed(code="not_allowed", why=f"{self.system.node}: it was removed meanwhile"))
         self.commit([Drop(STORE, "terms", destination.encode())], then)

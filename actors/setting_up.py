@@ -196,6 +196,8 @@ class SettingUp(Crossing):
 
     def close_course(self, course: Course) -> None:
         """End an establishment: what is undecided is withdrawn before anything else begins."""
+        course.turn += 1  # whatever is under way is overtaken
+        course.trying = False
         if course.session is None:
             return
         course.carry(self.system.now())
@@ -204,7 +206,7 @@ class SettingUp(Crossing):
             if lane:
                 self.close(lane)
         self._say_all_ended(course)
-        course.session, course.trying = None, False
+        course.session = None
 
     def _say_all_ended(self, course: Course) -> None:
         for share, path in enumerate(course.paths):

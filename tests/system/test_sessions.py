@@ -89,6 +89,18 @@ def test_other_terms_replace_the_old_ones() -> None:
     assert (changed.session.low_bits, changed.session.high_bits) == (1000, 2000)
 
 
+def test_other_terms_overtake_a_search_for_paths_that_is_under_way() -> None:
+    mesh = mesh_of(chain(3))
+    mesh.cluster.probe("router@n1")  # takes the question, and answers nothing
+    probe = mesh.cluster.probe("someone@n1")
+    probe.question("sessions@n1", sessions.AddSession(destination="n3"))
+    mesh.advance(0.5)
+
+    added = mesh.add("n1", "n3", paths=(("n1", "n2", "n3"),), wait=1.0)
+
+    assert isinstance(added, SessionAdded)
+
+
 def test_removing_ends_it_all_along_the_path_and_keeps_the_stores() -> None:
     mesh = mesh_of(chain(4))
     mesh.add("n1", "n4")
