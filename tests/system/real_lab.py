@@ -106,8 +106,18 @@ class RealLab:
         begun = time.monotonic()
         for node in nodes:
             self.launch(node)
+        for node in nodes:  # `up` looks less and less often
+            eventually(partial(self._ready_or_ended, node), f"{node} is ready, or ends")
         self.up()
         return time.monotonic() - begun
+
+    def _ready_or_ended(self, node: str) -> bool:
+        if not lab_run.processes_of(self.folder, self.made.node(node)):
+            return True
+        try:
+            return self.ready(node)
+        except (OSError, ValueError, http.client.HTTPException):
+            return False
 
     def launch(self, node: str) -> Running:
         """Start the core of a node and wait for nothing."""
