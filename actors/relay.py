@@ -10,7 +10,8 @@ from actors.protocol import relay
 from actors.protocol.common import Failed
 from actors.protocol.pads import OpenPad, PadOpened
 from actors.protocol.relay import Carried, Carry, ChunkId, LaneClosed, LaneOpened, NotCarried
-from actors.relay_out import ANSWER_S, HOLD_S, Sending, well_named
+from actors.relay_out import ANSWER_S, Sending
+from actors.relay_queue import HOLD_S, well_named
 from transport.envelope import Address
 from transport.message import Message, Secret
 

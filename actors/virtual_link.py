@@ -15,7 +15,8 @@ from actors.lanes import CHUNK_MAX, QUEUE_MAX, WINDOW
 from actors.protocol import links, relay
 from actors.protocol.common import Drain, Drained, Health, Healthy, Refused
 from actors.protocol.relay import ChunkId, LaneClosed, LaneOpened, SessionId
-from actors.relay_out import ANSWER_S, HOLD_S
+from actors.relay_out import ANSWER_S
+from actors.relay_queue import HOLD_S
 from transport.envelope import Address
 from transport.message import Message, Secret, local
 

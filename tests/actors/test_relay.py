@@ -13,7 +13,8 @@ from actors.protocol.common import Failed, Health, Healthy
 from actors.protocol.grants import Piece
 from actors.protocol.peers import PeerDown, PeerUp, Subscribe
 from actors.protocol.relay import Carried, Carry, ChunkId, NotCarried, SessionId
-from actors.relay_out import GIVE_UP_S, HOLD_S
+from actors.relay_out import PACE, PACE_AT_ONCE
+from actors.relay_queue import GIVE_UP_S, HOLD_S
 from tests.actors.hops import EPOCH, OTHER, SESSION, Hops, chunk
 from transport.message import Message, Secret
 
@@ -473,6 +474,19 @@ def test_a_chunk_of_a_new_epoch_drops_what_is_not_sent_of_the_one_before() -> No
     assert hops.dropped("a", reason="stale") == TAKEN + HELD_MAX
 
 
+def test_a_relay_sends_no_faster_than_its_neighbour_may_take() -> None:
+    hops = opened("ab")
+    n, began = 0, hops.cluster.now
+    while hops.cluster.now < began + 3.0:
+        while hops.answers().count("passed") == n:
+            n += 1
+            hops.send(n, size=CHUNK_MAX)
+        hops.cluster.advance(0.25)
+
+    sent = sum(len(frame.sealed) for frame in hops.said(Carry))
+    assert 3.0 * PACE < sent <= 3.0 * PACE + PACE_AT_ONCE + CHUNK_MAX
+
+
 def test_a_store_that_is_not_ready_is_asked_again() -> None:
     hops = opened("ab")
     near, far = hops.stores["key_store/b@a"], hops.stores["key_store/a@b"]
@@ -508,7 +522,7 @@ def test_a_closed_lane_drops_what_it_has_and_burns_its_pads() -> None:
     burnt = {id_ for word in store.of(pads.PadsDone) for id_ in word.ids}
     assert burnt == {ask.id for ask in store.of(pads.TakePad)}
     assert hops.dropped("a", reason="closed") == n + 2
-    assert hops.relay("a", "b")._flying == {}
+    assert hops.relay("a", "b").flying == {}
 
 
 def test_r14_other_terms_for_a_lane_drop_what_was_on_its_way() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actors import lanes, one_time, relay, relay_out, virtual_link
+from actors import lanes, one_time, relay, relay_out, relay_queue, virtual_link
 from actors.joining import Joining
 from actors.lanes import Frame, Lane, Lanes
 from actors.link_side import LinkSide
@@ -171,7 +171,7 @@ TABLE = [
         "R4",
         "bits are not said to be burnt",
         Sending,
-        "_burn",
+        "burn",
         broken.nothing,
         hop.test_pads_are_given_back_once_a_chunk_is_acknowledged,
     ),
@@ -234,7 +234,7 @@ TABLE = [
     Mutation(
         "R13",
         "any number is held back",
-        relay_out,
+        relay_queue,
         "HELD_MAX",
         broken.is_(1 << 30),
         hop.test_r13_a_dry_hop_takes_over_a_few_chunks_and_answers_the_rest_late,
@@ -243,7 +243,7 @@ TABLE = [
         "R13",
         "frames behind a slow hop count for ever",
         Sending,
-        "_repeat",
+        "repeat",
         flying_for_ever,
         partial(
             patched, hop.test_r13_frames_that_wait_behind_a_slow_hop_hold_no_other_lane_for_long
@@ -260,7 +260,7 @@ TABLE = [
     Mutation(
         "R13",
         "a chunk waits for bits for ever",
-        relay_out,
+        relay_queue,
         "GIVE_UP_S",
         broken.is_(1e6),
         hop.test_r13_what_no_pad_comes_for_is_dropped_and_said_to_the_sessions,
