@@ -78,6 +78,7 @@ class World:
             now=lambda: self.cluster.now,
             age=self.cluster.age,
         )
+        self.checker.octets.whole = not plan.far
         for node in names:
             self.checker.troubles.add("start", (node,), 0.0, 3.0)
         self.cluster.draws.append(lambda _, octets: self.checker.octets.draw(octets))
