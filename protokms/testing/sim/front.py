@@ -69,6 +69,12 @@ class Fronts:
             ends = Address(FRONT, node), Address("sessions", node)
             system.send(Envelope(*ends, body, _UNHEARD))
 
+    def split(self, node: str, peer: str, shares: int) -> None:
+        """Have a session over so many disjoint paths, as a controller would."""
+        body = sessions.AddSession(destination=peer, n=shares)
+        ends = Address(FRONT, node), Address("sessions", node)
+        self._cluster.nodes[node].send(Envelope(*ends, body, _UNHEARD))
+
     def report(self, op: Operation, *, written: bool) -> None:
         """Say what became of a response, if the front end lived to see it."""
         answer, system = op.answer, self._cluster.nodes[op.node]

@@ -1,6 +1,6 @@
 """Which octets served which purpose: told apart by value, and by the place where they lie."""
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -59,12 +59,12 @@ class Octets:
         if place.pair in self.betrayed:
             return
         ranges = self._ranges.setdefault(place, [])
-        at = bisect_left(ranges, (start, end, purpose))
+        at = bisect_left(ranges, (start, end), key=_where)
         for other in ranges[max(0, at - 1) : at + 1]:
             if other[0] < end and start < other[1] and other[2] != purpose:
                 raise BrokenPromise("P2", f"{place} {start}:{end}: {other[2]} and {purpose}")
-        if (start, end, purpose) not in ranges[at : at + 1]:
-            insort(ranges, (start, end, purpose))
+        if (start, end) not in map(_where, ranges[at : at + 1]):
+            ranges.insert(at, (start, end, purpose))
 
     def key(self, name: KeyName, octets: bytes, *, drawn: bool = True) -> None:
         """P1: a key_ID has one value, made of octets that were `drawn`, in whole units, for it."""
@@ -77,6 +77,10 @@ class Octets:
     def used(self, place: Place) -> int:
         """Return how many octets of a segment serve a purpose."""
         return sum(end - start for start, end, _ in self._ranges.get(place, ()))
+
+
+def _where(used: tuple[int, int, Purpose]) -> tuple[int, int]:
+    return used[:2]
 
 
 def total(grant: grants.Grant) -> int:

@@ -12,19 +12,23 @@ LENGTH_S = 64.0
 FAULTS = 56
 WARM_S = 2.0
 LEAST_OPERATIONS = 500
+RING = "a-b a-d b-c c-d"
+"""Two disjoint paths lead from each node to the opposite one; sessions there take both."""
+
 NETWORKS = {
     "a-b": 10,
     "a-b b-c": 2,
     "a-b b-c a-c": 1,
     "a-b a-c a-d": 1,
     "a-b b-c c-d d-e": 1,
+    RING: 1,
 }
 """Shapes, and how often each is drawn."""
 
 FAR = True
 """Whether SAEs of nodes without a common link ask for keys in some networks."""
 
-NETWORKS_FAR = {"a-b b-c": 0.8, "a-b a-c a-d": 1.0, "a-b b-c c-d d-e": 1.0}
+NETWORKS_FAR = {"a-b b-c": 0.8, "a-b a-c a-d": 1.0, "a-b b-c c-d d-e": 1.0, RING: 1.0}
 """In which share of the networks of a shape they do."""
 
 _SUBTREE_S = 8.0
@@ -58,6 +62,11 @@ class Plan:
     def links(self) -> list[tuple[str, str]]:
         """Who shares a quantum link with whom."""
         return [(word[0], word[-1]) for word in self.nodes.split()]
+
+    @property
+    def shares(self) -> int:
+        """In how many shares the chunks of sessions that are asked for from the start are split."""
+        return 2 if self.nodes == RING else 1
 
     @property
     def distant(self) -> list[tuple[str, str]]:

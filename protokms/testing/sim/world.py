@@ -24,7 +24,7 @@ from protokms.testing.sim.front import Fronts, refused
 from protokms.testing.sim.ledgers import Ledgers, silent
 from protokms.testing.sim.mischief import Mischief
 from protokms.testing.sim.operation import Operation
-from protokms.testing.sim.plan import LEAST_OPERATIONS, Plan
+from protokms.testing.sim.plan import LEAST_OPERATIONS, WARM_S, Plan
 from protokms.testing.sim.promise import BrokenPromise
 from protokms.testing.sim.workload import Workload
 from transport.codec import decode
@@ -93,6 +93,8 @@ class World:
         """Run it all; `BrokenPromise` if that is what comes out."""
         self.mischief.schedule(self.plan.faults)
         self.workload.start()
+        if self.plan.shares > 1:
+            self.cluster.agenda.later(WARM_S, self._split)
         self._until(self.plan.length_s)
         while len(self.fronts.operations) < LEAST_OPERATIONS:
             self._until(self.cluster.now + SAMPLE_S)
@@ -100,6 +102,11 @@ class World:
         silent(self.checker.octets, bytes(self.checker.overheard.frames), repr(self._logs))
         self._lives_on()
         return self._outcome()
+
+    def _split(self) -> None:
+        for node, peer in self.plan.distant:
+            if self.cluster.nodes[node].alive:
+                self.fronts.split(node, peer, self.plan.shares)
 
     # What it is made of
 
