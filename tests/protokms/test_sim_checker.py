@@ -170,6 +170,12 @@ def not_erased(story: Story) -> None:
     story.checker.sample()
 
 
+def in_clear(story: Story) -> None:
+    story.given()
+    story.put("b", "grant", GRANT, story.key())
+    story.checker.sample()
+
+
 def to_another(story: Story) -> None:
     story.given()
     story.dec("bert")
@@ -393,6 +399,7 @@ BROKEN: list[tuple[str, Callable[[Story], None]]] = [
     ("R10", given_twice),
     *(("R11", story) for story in (served_after_written, served_after_the_window)),
     ("R14", shares_meet),
+    ("R15", in_clear),
     *(("LIVE", story) for story in (still_open, frozen, two_epochs)),
 ]
 

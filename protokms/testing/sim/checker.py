@@ -30,6 +30,7 @@ _SILENT = ("pause", "disk_full", "slow_disk", "down", "actor_crash", "drift", "j
 _ERASE_SLACK_S = 4.0
 _DOWN_S = 4.0
 _LITTLE = 24 << 10
+_LAST = 100
 _STALE_S = 4.0
 """How old what one end knows of the other may be."""
 
@@ -283,8 +284,11 @@ class Checker:
     # From time to time
 
     def sample(self) -> None:
-        """P4, P8: look at the disks."""
+        """P4, R15: look at the disks."""
         now = self._now()
+        last = list(self.octets.values.values())[-_LAST:]
+        for node in dict.fromkeys(self._terms.home.values()):
+            self.ledgers.sealed(node, last)
         gone: dict[str, list[bytes]] = {}
         late = []
         while self._to_erase and self._to_erase[0][0] <= now:

@@ -58,6 +58,12 @@ class Ledgers:
             if octets[:UNIT] in kept:
                 raise BrokenPromise("P4", f"octets of a delivered key are on the disk of {node}")
 
+    def sealed(self, node: str, keys: Iterable[bytes]) -> None:
+        """R15: none of these keys (the first unit of some) is where anybody can read it."""
+        clear = b"|".join(row.clear for row in self.rows(node))
+        if any(octets[:UNIT] in clear for octets in _some(list(keys), _LOOKED_FOR)):
+            raise BrokenPromise("R15", f"octets of a key lie in clear on the disk of {node}")
+
     # At rest
 
     def rest(self, one: str, other: str) -> None:

@@ -31,6 +31,7 @@ FAR = True
 NETWORKS_FAR = {"a-b b-c": 0.8, "a-b a-c a-d": 1.0, "a-b b-c c-d d-e": 1.0, RING: 1.0}
 """In which share of the networks of a shape they do."""
 
+_FAR_TALKS = ("relay.", "sessions.")
 _SUBTREE_S = 8.0
 """Seconds between two crashes of actors of one node: a supervisor bears five in thirty."""
 
@@ -124,7 +125,8 @@ def _draw_faults(made: Plan, dice: random.Random) -> list[Fault]:
     kinds = [name for name, kind in KINDS.items() if kind.weight]
     weights = [KINDS[name].weight for name in kinds]
     drawn = dice.choices(kinds, weights, k=FAULTS)
-    words = sorted(word for word in DOORS if word.startswith(("blocks.", "grants.")))
+    talks = ("blocks.", "grants.", "peers.", "routes.", *(_FAR_TALKS if made.far else ()))
+    words = sorted(word for word in DOORS if word.startswith(talks))
     faults = [draw(dice, kind, when(), pick, words) for kind in drawn]
     if dice.random() < 0.4:  # noqa: PLR2004 -- odds
         age = KINDS["restore"].amount[1]
