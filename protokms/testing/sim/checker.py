@@ -175,6 +175,9 @@ class Checker:
         mode = self._terms.mode if op.peer not in ("", op.node) else "own"
         told = Told(ask, op.node, ages, mode, op.end, excused=betrayed)
         self.deliveries.tell(got.grant, told)
+        for slave in () if betrayed else ask.slaves:
+            if self.deliveries.waiting(ask.master, slave) > self._terms.pair_octets:
+                raise BrokenPromise("P8", f"more lies undelivered for {slave} than may")
 
     def _whole(self, op: Operation) -> bool:
         """Whether keys are whole units of what was drawn: not over a distance."""

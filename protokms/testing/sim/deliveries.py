@@ -4,6 +4,7 @@ What is not known for sure counts as `unclear`: then both are allowed. Times are
 slack covers ticks and clocks that run a little apart.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
@@ -46,6 +47,8 @@ class Told:
     mode: str
     at: float
     excused: bool = False
+    starts: dict[str, int] = field(default_factory=dict)
+    """How often these nodes had been started again by then."""
     forgotten: set[str] = field(default_factory=set)
     """Nodes of slaves that have gone back to a time before they held it."""
 
@@ -66,12 +69,14 @@ class Deliveries:
         self.delivered: dict[KeyName, dict[str, float]] = {}
         """Slaves whose response with this key was written, for good, and when."""
         self._places: dict[tuple[KeyName, str], Due] = {}
+        self._starts: Counter[str] = Counter()
         self._forgotten: dict[str, set[bytes]] = {}
         self._troubles, self._age, self._home = troubles, age, home
         self._ttl_s, self._redelivery_s = ttl_s, redelivery_s
 
     def tell(self, grant: bytes, told: Told) -> None:
         """A master has its keys: from here on P3 binds."""
+        told.starts = {node: self._starts[node] for node in told.ages}
         told.forgotten |= {node for node in told.ages if grant in self._forgotten.get(node, ())}
         self.told[grant] = told
 
@@ -115,11 +120,39 @@ class Deliveries:
             if grant is None or slave not in grant.slaves or op.ask.master != grant.master:
                 raise BrokenPromise("P5", f"{name} given to {slave} for {op.ask.master}")
             due = self._at(name, slave)
+            self._in_time(name, slave)
             if self._over(due, self._home[slave], op.at):
                 raise BrokenPromise("R11", f"{name} given to {slave} after it was {due.state}")
             due.asking.discard(op.number)
             if due.state != "written":
                 due.state, due.since, due.receipt = "out", op.end, op.number
+
+    def _in_time(self, name: KeyName, slave: str) -> None:
+        """R12: its time is over for sure; each start may begin what was left of it anew."""
+        told, node = self.told.get(name.grant), self._home[slave]
+        if told is None or node not in told.ages:
+            return
+        most = self._ttl_s * (1 + self._starts[node] - told.starts.get(node, 0))
+        if self._age(node) - told.ages[node] > most + SLACK_S:
+            raise BrokenPromise("R12", f"{name} given to {slave} after its time")
+
+    def waiting(self, master: str, slave: str) -> int:
+        """Octets of a pair that lie at the slaves' side for sure: nobody has asked for them."""
+        now = self._age(self._home[slave])
+        octets = 0
+        for id_, told in self.told.items():
+            gone = told.excused or self._home[slave] in told.forgotten
+            if gone or told.ask.master != master or slave not in told.ask.slaves:
+                continue
+            if now - told.ages[self._home[slave]] < self._ttl_s - SLACK_S:
+                names = (KeyName(id_, index) for index in range(told.ask.number))
+                whole = sum(self._untouched(name, slave) for name in names)
+                octets += whole * told.ask.size
+        return octets
+
+    def _untouched(self, name: KeyName, slave: str) -> bool:
+        due = self._places.get((name, slave))
+        return due is None or (due.state == "whole" and not due.asking)
 
     def _over(self, due: Due, node: str, asked: float) -> bool:
         """Whether the key is erased for sure."""
@@ -190,6 +223,7 @@ class Deliveries:
 
     def started(self, node: str, now: float) -> None:
         """A node serves again: windows begin now."""
+        self._starts[node] += 1
         for (_, slave), due in self._places.items():
             if self._home[slave] == node and due.state == "broken":
                 due.since = now

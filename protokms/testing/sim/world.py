@@ -37,6 +37,7 @@ CALM_S = 22.0
 STILL_S = 14.0
 _LEASE_OCTETS, _WANT_OCTETS = 2000, 6000
 _FAR_TRIES = 40
+_DRINKS, _SMALL = 150, 8 << 20
 
 
 class SmallLeases(KeyStore):
@@ -227,9 +228,29 @@ class World:
             for node, peer in ((one, other), (other, one)):
                 ask = keys.GetKey(master=at[node], slaves=(at[peer],), number=1, size=32)
                 self._insist(node, peer, ask, keys.Keys)
+        plan = self.plan
+        quiet = not plan.far and not self.checker.octets.betrayed
+        if quiet and plan.store["max_bits"] < _SMALL and self._terms().pair_octets > _SMALL // 64:
+            self._thirst()
         for node, peer in self.plan.distant if self.plan.far else ():
             ask = keys.GetKey(master=at[node], slaves=(at[peer],), number=1, size=32)
             self._insist(node, peer, ask, keys.Keys, tries=_FAR_TRIES)
+
+    def _thirst(self) -> None:
+        """LIVE: a store that was full and is used up fills again."""
+        at = {node: sae for sae, node in self.plan.saes.items()}
+        for node, peer in self.plan.links:
+            ask = keys.GetKey(master=at[node], slaves=(at[peer],), number=16, size=64)
+            for _ in range(_DRINKS):
+                told: list[Operation] = []
+                self.fronts.ask(node, peer, ask, told.append, area=(node, peer))
+                self.cluster.agenda.advance(10.0, until=lambda told=told: bool(told))  # type: ignore[misc]
+                if refused(told[0]):
+                    break
+        self._until(self.cluster.now + 20.0)
+        for node, peer in self.plan.links:
+            small = keys.GetKey(master=at[node], slaves=(at[peer],), number=1, size=32)
+            self._insist(node, peer, small, keys.Keys)
 
     def _insist(self, node: str, peer: str, ask: Any, wanted: type[Any], *, tries: int = 1) -> None:
         told: list[Operation] = []
