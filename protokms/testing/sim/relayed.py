@@ -21,6 +21,7 @@ class Relayed:
         self.chunks: dict[relay.ChunkId, bytes] = {}
         self._shares: dict[Far, dict[int, dict[int, bytes]]] = {}
         """By session number, then by share."""
+        self._epochs: dict[tuple[str, int], dict[bytes, None]] = {}
         self._counts: dict[relay.SessionId, int] = {}
         self._paths: dict[relay.SessionId, dict[int, tuple[str, ...]]] = {}
 
@@ -29,6 +30,7 @@ class Relayed:
         if self.chunks.setdefault(id_, octets) != octets:
             raise BrokenPromise("P1", f"{id_} changes on its way")
         far = id_.session.origin, id_.epoch, id_.seq
+        self._epochs.setdefault((id_.session.origin, id_.seq), {})[id_.epoch] = None
         self._shares.setdefault(far, {}).setdefault(id_.session.number, {})[id_.share] = octets
 
     def session(self, word: sessions.KeyTransportSession) -> None:
@@ -41,8 +43,15 @@ class Relayed:
                 raise BrokenPromise("R14", f"shares of {word.session} meet: {path}, {word.path}")
 
     def payload(self, origin: str, epoch: bytes, seq: int) -> bytes:
-        """Return a datagram of a distant stream; nothing if not all of its shares were heard."""
-        for number, shares in self._shares.get((origin, epoch, seq), {}).items():
+        """Return a datagram of a distant stream; nothing if not all of its shares were heard.
+
+        A batch may be told for the first time when both ends have begun another epoch: then the
+        newest datagram with this seq is meant.
+        """
+        epochs = [epoch, *reversed(self._epochs.get((origin, seq), ()))]
+        for number, shares in (
+            item for each in epochs for item in self._shares.get((origin, each, seq), {}).items()
+        ):
             count = self._counts.get(relay.SessionId(origin, number), 1)
             if len(shares) == count:
                 return xor_all(list(shares.values()))
