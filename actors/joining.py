@@ -23,7 +23,7 @@ class Joining:
     """Incomplete chunks of all sessions that end here with one peer."""
 
     def __init__(self) -> None:
-        self._parts: dict[tuple[SessionId, bytes, int], Parts] = {}
+        self._parts: dict[tuple[SessionId, bytes, int, int], Parts] = {}
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -31,11 +31,11 @@ class Joining:
     def add(self, chunk: ChunkId, shares: int, payload: Secret, now: float) -> list[Secret] | None:
         """Take a share; the shares in order once all are there, and then they are gone here.
 
-        Only shares of one session meet: what has come over other paths is another chunk.
+        Only shares of one session meet, and only of as many: whatever else came is another chunk.
         """
         if shares == 1:
             return [payload]
-        name = chunk.session, chunk.epoch, chunk.seq
+        name = chunk.session, chunk.epoch, chunk.seq, shares
         parts = self._parts.setdefault(name, Parts(now))
         parts.shares.setdefault(chunk.share, payload)
         if len(parts.shares) == shares:

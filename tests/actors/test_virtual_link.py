@@ -456,3 +456,17 @@ def test_it_is_well_with_and_without_a_session() -> None:
     assert open_ == Healthy(
         ready=True, reasons=(), facts=(("session", "open"), ("credit_octets", "7"))
     )
+
+
+def test_lanes_that_differ_in_how_many_shares_there_are_never_meet() -> None:
+    end = End()
+    end.open()
+    first, second = end.lanes(THEIRS, 2, away=False)
+    second = dataclasses.replace(second, share=2, shares=3)
+    end.say(end.sessions, first, second)
+
+    for probe, share in ((end.relays[1], 2), (end.relays[0], 0)):
+        chunk = ChunkId(THEIRS, share, EPOCH, 5)
+        end.say(probe, relay.Pass(chunk=chunk, payload=Secret(bytes(2000))))
+
+    assert end.store.of(links.Received) == []
