@@ -70,6 +70,8 @@ class SessionManager(Origin):
         kept = course
 
         def stored(no: str) -> None:
+            if self.courses.get(terms.destination) is not kept:
+                return  # it was removed meanwhile
             if no:
                 self.refused(kept, no, self.system.node, ())
             else:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from actors.protocol import sessions
+from actors.protocol import routes, sessions
 from actors.protocol.common import Failed, Health, Healthy
 from actors.protocol.relay import LaneBroken, LaneClosed, LaneOpened, SessionId
 from actors.protocol.sessions import EnsureSession, SessionAdded, SessionEnsured, SessionRemoved
@@ -99,6 +99,19 @@ def test_other_terms_overtake_a_search_for_paths_that_is_under_way() -> None:
     added = mesh.add("n1", "n3", paths=(("n1", "n2", "n3"),), wait=1.0)
 
     assert isinstance(added, SessionAdded)
+
+
+def test_what_is_removed_before_it_is_set_up_is_never_set_up() -> None:
+    mesh = mesh_of(chain(3))
+    asking = mesh.cluster.probe("cli@n1")
+
+    for _ in range(3):
+        asking.question("sessions@n1", sessions.AddSession(destination="n3"))
+        asking.question("sessions@n1", sessions.RemoveSession(destination="n3"))
+    mesh.advance(20.0)
+
+    assert mesh.lanes("virtual_link/n3@n1") == mesh.lanes("relay/n3@n2") == []
+    assert len(asking.envelopes) == 6
 
 
 def test_removing_ends_it_all_along_the_path_and_keeps_the_stores() -> None:
