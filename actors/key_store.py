@@ -52,7 +52,8 @@ class KeyStore(Giving):
             raise Refused("malformed", f"a request is for at most {self.lease_octets} octets")
         self.check_ends(ask.master, ask.slaves)
         answer = self.later()
-        asked = Asked(ask, answer, self.clock.now + self.options.request_timeout_s)
+        seconds = min(ask.within, self.options.request_timeout_s)
+        asked = Asked(ask, answer, self.clock.now + seconds)
         self.when_in_touch(partial(self.accept, asked), answer, asked.until)
         return answer
 
@@ -90,8 +91,8 @@ class KeyStore(Giving):
         now = self.clock
         while self._asked and len(made) < VOLLEY_GRANTS:
             asked = self._asked[0]
-            if not self.is_wanted(asked):
-                self.shares.kept(self._asked.popleft().octets)
+            if asked.until <= now.now or not self.is_wanted(asked):
+                self._pass_over(self._asked.popleft())
                 continue
             if asked.octets > self.stream.usable:
                 self.lease_more(asked.octets)
@@ -107,6 +108,13 @@ class KeyStore(Giving):
         elif made:
             head = self.standing.head()
             self.say(grants.GrantsAnnounced(head=head, grants=tuple(made)))
+
+    def _pass_over(self, asked: Asked) -> None:
+        """Nobody waits for it any more, or it has waited too long and is told so."""
+        self.shares.kept(asked.octets)
+        if self.is_wanted(asked):
+            self.forget(asked)
+            asked.answer(Failed(code="timeout", why="no usable key material in time"))
 
     def _volley_is_out(self) -> bool:
         """Whether so many announcements are on their way that the next one waits."""
@@ -239,12 +247,7 @@ class KeyStore(Giving):
     def on_tick(self, now: Clock) -> None:
         """Give up what has waited too long."""
         while self._asked and self._asked[0].until <= now.now:
-            failed = Failed(code="timeout", why="no usable key material in time")
-            late = self._asked.popleft()
-            self.shares.kept(late.octets)
-            if self.is_wanted(late):
-                self.forget(late)
-                late.answer(failed)
+            self._pass_over(self._asked.popleft())
         for id_, waiting in list(self.issuer.waiting.items()):
             if waiting.until <= now.now:
                 self.give_up(id_, waiting)

@@ -6,6 +6,7 @@ store for that KMS, this is not on the way of a request any more.
 
 import asyncio
 import math
+from dataclasses import replace
 
 from actors.protocol import keys, sessions
 from actors.protocol.common import Failed
@@ -20,6 +21,8 @@ _FRESH_S = 15.0
 _NUDGE_S = 5.0
 _PAUSE_S = (0.02, 0.25)
 _STEPS = 8
+_STORE_SHARE = 0.6
+"""Of the time that is left a store may take so much: its answer finds somebody who waits."""
 
 
 class Reach:
@@ -64,7 +67,8 @@ class Reach:
         pause = 0.0
         while (left := until - now()) > pause:
             await asyncio.sleep(pause)
-            made = await self._ask(store, ask, left - pause, trace)
+            timely = replace(ask, within=_STORE_SHARE * (left - pause))
+            made = await self._ask(store, timely, left - pause, trace)
             if not (isinstance(made, Failed) and made.code in sessions.SOON):
                 return made
             pause = min(max(2 * pause, _PAUSE_S[0]), _PAUSE_S[1])

@@ -52,13 +52,17 @@ class Via:
 
 @local
 class GetKey(Message):
-    """Allocate keys for the SAE `master` and the SAEs `slaves`, all at the peer's KMS (014 6.2)."""
+    """Allocate keys for the SAE `master` and the SAEs `slaves`, all at the peer's KMS (014 6.2).
+
+    Keys that could not be answered `within` so many seconds are taken back: nobody waits longer.
+    """
 
     master: str
     slaves: tuple[str, ...]
     number: int
     size: int
     provenance: bool = False
+    within: float = 3600.0
 
 
 @local

@@ -66,6 +66,18 @@ def test_the_first_request_for_a_pair_sets_up_a_session_and_is_met(site: Site) -
     assert asked(site, sessions.EnsureSession) == ["sessions@kms-1"]
 
 
+def test_a_store_that_is_asked_again_is_told_how_long_somebody_waits(site: Site) -> None:
+    site.desk.answer = Far(NO_STORE, *[Failed(code="no_keys", why="")] * 3)
+
+    site.get(ENC)
+
+    first, *again = (body.within for _, body in site.desk.asked if isinstance(body, keys.GetKey))
+    patience = site.settings.request_timeout_s
+    assert first > patience
+    assert again == sorted(again, reverse=True)
+    assert all(0 < within < patience for within in again)
+
+
 def test_later_requests_ask_the_store_alone(site: Site) -> None:
     site.desk.answer = Far()
     site.get(ENC)

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -98,6 +99,41 @@ def test_r9_a_void_grant_is_never_answered_though_held_comes_late() -> None:
     assert [type(body) for body in front.received] == [Failed]
     grant = pair.said(grants.GrantsAnnounced)[0].grants[0].id
     assert code(pair.dec(grant)) == "no_such_key"
+    rest(pair)
+
+
+def test_r9_keys_that_come_too_late_for_who_asked_are_taken_back() -> None:
+    pair = ready()
+    pair.lost = {grants.GrantsHeld}
+    front = pair.cluster.probe("front@a")
+    front.question(pair.at("a"), replace(ONE_KEY, within=0.3))
+    pair.cluster.advance(0.2)
+    pair.lost = set()
+    pair.cluster.advance(0.7)
+
+    pair.say("a", pair.said(grants.GrantsHeld)[0])
+    pair.cluster.advance(3.0)
+
+    assert [code(body) for body in front.received] == ["timeout"]
+    assert code(pair.dec(pair.said(grants.GrantsAnnounced)[0].grants[0].id)) == "no_such_key"
+    rest(pair)
+
+
+@pytest.mark.parametrize("mode", ["confirmed", "local"])
+def test_r9_nothing_is_allocated_for_who_has_waited_too_long(mode: str) -> None:
+    pair = Pair(mode=mode)
+    pair.lost = {blocks.LeaseHeld}
+    pair.fill()
+    front = pair.cluster.probe("front@a")
+    pair.cluster.advance(pair.store("a").clock.now % 0.5 + 0.01)  # just after a tick
+    front.question(pair.at("a"), replace(ONE_KEY, within=0.1))
+    pair.cluster.advance(0.2)
+
+    pair.lost = set()
+    pair.say("a", pair.said(blocks.LeaseHeld, "b")[-1])
+
+    assert [code(body) for body in front.received] == ["timeout"]
+    assert not pair.said(grants.GrantsAnnounced)
     rest(pair)
 
 
