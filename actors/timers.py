@@ -8,7 +8,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from transport.stage import Stage
+import structlog
+
+from transport.stage import Stage, kind_and_place
 
 _LIMIT = 200_000
 
@@ -76,8 +78,16 @@ class Timers:
         self._armed = None
         for call in self._due():
             if not self._stopping:
-                call()
+                self._call(call)
         self._arm()
+
+    @staticmethod
+    def _call(call: Callable[[], None]) -> None:
+        """One timer that raises is no reason for the others not to ring."""
+        try:
+            call()
+        except Exception as why:
+            structlog.get_logger().error("timer_failed", why=kind_and_place(why))
 
     def _due(self) -> list[Callable[[], None]]:
         now, calls = time.monotonic(), []

@@ -53,6 +53,25 @@ def test_a_cancelled_timer_does_not_ring(clock: Timers) -> None:
     assert rung.get(timeout=PATIENCE_S) == "rung"
 
 
+def test_a_timer_that_raises_keeps_no_other_from_ringing(clock: Timers) -> None:
+    rung: queue.SimpleQueue[str] = queue.SimpleQueue()
+    go_on = threading.Event()
+
+    def hold_the_stage() -> None:
+        go_on.wait(PATIENCE_S)
+
+    def fail() -> None:
+        raise ValueError("a fault in here")
+
+    clock.after(0.0, hold_the_stage)
+    clock.after(0.001, fail)
+    clock.after(0.002, lambda: rung.put("together"))
+    clock.after(0.05, lambda: rung.put("later"))
+    go_on.set()
+
+    assert [rung.get(timeout=PATIENCE_S) for _ in range(2)] == ["together", "later"]
+
+
 def test_an_earlier_timer_wakes_the_thread(clock: Timers) -> None:
     rung = threading.Event()
     clock.after(3600.0, lambda: None)
