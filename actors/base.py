@@ -68,6 +68,11 @@ class System(Protocol):
     boot_id: str
     meter: Meter
 
+    @property
+    def disk_full(self) -> bool:
+        """Whether commits wait for room on the disk: none will return soon."""
+        ...
+
     def now(self) -> float:
         """Seconds since boot on a clock that never goes back and counts suspension."""
         ...

@@ -119,7 +119,11 @@ class Keeper(Actor):
         self.submit()
 
     def stopped(self) -> None:
-        """Make durable what is not, behind a commit under way; nobody hears of it any more."""
+        """Make durable what is not, behind a commit under way; nobody hears of it any more.
+
+        What is blank in memory must not wait on the disk for the next start.
+        """
+        self.wipe()
         if len(self.journal):
             self.before_commit()
             self.commit(self.journal.take(), _nothing)
@@ -250,6 +254,8 @@ class Keeper(Actor):
         """Refuse while the node is being stopped, or its disk takes nothing."""
         if self.draining:
             raise Refused("not_ready", "the node is stopping")
+        if self.system.disk_full:
+            raise Refused("not_ready", "the disk is full")
         if self.overdue:
             raise Refused("busy", "the disk does not keep up")
 

@@ -100,7 +100,8 @@ class OwnerLimits(SealedSide):
         that the second of two in a row is right.
         """
         stored = 0
-        if self.reachable and not (self.standing.frozen or self.draining):
+        serves = not (self.standing.frozen or self.draining or self.system.disk_full)
+        if self.reachable and serves:
             stored = self.shares.for_local(self.stream.stock)
             recent = self.clock.now - self._load_heard.get(ask.slave, NEVER) < BELIEVED_S
             if recent or self.options.mode == "local":

@@ -30,6 +30,11 @@ class Inbox(Protocol):
 class Durable(Protocol):
     """Where rows become durable; `actors.writer.Writer` is one."""
 
+    @property
+    def full(self) -> bool:
+        """Whether commits wait for room."""
+        ...
+
     def load(self, store: str) -> Sequence[Row]:
         """Read every row of a store, those handed over for commit included."""
         ...

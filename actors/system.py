@@ -84,6 +84,11 @@ class ThreadSystem:
 
     # What an actor may ask for
 
+    @property
+    def disk_full(self) -> bool:
+        """Whether commits wait for room on the disk."""
+        return self.durable is not None and self.durable.full
+
     def now(self) -> float:
         """Seconds since boot, suspension included."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -97,7 +97,7 @@ class Writer:
         self._every = erase_s / 2
         self._tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
         self._due = 0.0
-        self._full = self._ended = False
+        self.full, self._ended = False, False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="store_writer", daemon=True)
 
@@ -192,8 +192,8 @@ class Writer:
                 return
 
     def _be_full(self, *, full: bool) -> None:
-        if full is not self._full:
-            self._full = full
+        if full is not self.full:
+            self.full = full
             self._meter.set("protokms_store_full", float(full))
             self._on_full(full)
 

@@ -176,7 +176,7 @@ class Breakable:
 
     def fill_disk(self, node: str) -> None:
         """Let commits of this node wait, as for a full disk; `free_disk` lets them go on."""
-        self.nodes[node].disk_full = True
+        self.nodes[node].fill_disk()
 
     def free_disk(self, node: str) -> None:
         """Undo `fill_disk`."""

@@ -54,7 +54,7 @@ class StepSystem:
         self.meter: Meter = life.meter
         self.alive = True
         self.actors: dict[str, Actor | Inbox] = {}
-        self.disk_full = False
+        self._no_room = False
         self.paused = False
         self._waiting_for_disk: set[Hashable] = set()
         self._held: list[tuple[Hashable, Callable[[], None]]] = []
@@ -156,9 +156,14 @@ class StepSystem:
         if envelope:
             self.send(envelope)
 
+    @property
+    def disk_full(self) -> bool:
+        """Whether commits wait for room on the disk."""
+        return self._no_room and bool(self._pending)
+
     def flush(self) -> None:
         """Do the group commit now."""
-        if not (self.alive and self._pending) or self.disk_full:
+        if not (self.alive and self._pending) or self._no_room:
             return
         if self.cluster.boundary(self, before=True):
             return
@@ -186,9 +191,13 @@ class StepSystem:
         self.paused = False
         self._release()
 
+    def fill_disk(self) -> None:
+        """Let commits wait; it is noticed when there is one."""
+        self._no_room = True
+
     def free_disk(self) -> None:
         """Let commits go on."""
-        self.disk_full = False
+        self._no_room = False
         self.flush()
         self._waiting_for_disk.clear()
         self._release()
@@ -258,7 +267,7 @@ class StepSystem:
         self.cluster.complain()
 
     def _start(self, actor: Actor) -> None:
-        if self.disk_full and self._pending:  # a thread would block in `load` until it is free
+        if self.disk_full:  # a thread would block in `load` until it is free
             lane = self._lane(actor.address.name)
             self._waiting_for_disk.add(lane)
             self._held.append((lane, partial(self._start, actor)))

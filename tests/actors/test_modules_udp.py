@@ -50,6 +50,7 @@ class Desk:
     """A `System` whose mail, also from other threads, a test takes by hand."""
 
     boot_id = "boot"
+    disk_full = False
 
     def __init__(self, node: str) -> None:
         self.node, self.counts = node, Counts()

@@ -125,6 +125,7 @@ def test_a_full_disk_keeps_everybody_waiting_and_loses_nothing(bench: Bench) -> 
     news = bench.full.get(timeout=PATIENCE_S)
     nothing_yet = bench.said.empty()
     shown = bench.meter.value("protokms_store_full")
+    full = bench.writer.full
     bench.store.refused.acquire(timeout=PATIENCE_S)  # it has tried again
     bench.store.full = False
     bench.store.go_on.release(1)
@@ -135,6 +136,7 @@ def test_a_full_disk_keeps_everybody_waiting_and_loses_nothing(bench: Bench) -> 
     assert (nothing_yet, shown, told) == (True, 1.0, 1)
     assert bench.fatal.empty()
     assert bench.meter.value("protokms_store_full") == 0.0
+    assert (full, bench.writer.full) == (True, False)
 
 
 def test_a_stop_does_what_was_asked_for_first(bench: Bench) -> None:

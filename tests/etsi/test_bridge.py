@@ -19,7 +19,7 @@ STORE = Address("key_store/kms-2", "kms-1")
 class Noting:
     """A system that delivers nothing and notes everything."""
 
-    node, boot_id = "kms-1", "boot"
+    node, boot_id, disk_full = "kms-1", "boot", False
 
     def __init__(self) -> None:
         self.meter: Meter = MemoryMeter()

@@ -325,6 +325,18 @@ def test_r16_nor_after_a_crash_before_the_wipe(node: str) -> None:
     assert all(key.octets.reveal() not in secret for secret in pair.secrets(node))
 
 
+@pytest.mark.parametrize("node", ["a", "b"])
+def test_r16_nor_after_an_orderly_stop(node: str) -> None:
+    pair = ready()
+    key = pair.key()
+    pair.deliver(key.grant)
+
+    pair.cluster.nodes[node].stop(pair.at(node).partition("@")[0])
+    pair.cluster.settle()
+
+    assert not any(key.octets.reveal() in octets for octets in pair.secrets(node))
+
+
 def test_r16_a_dropped_row_is_neither_in_the_database_nor_in_the_log(tmp_path: Path) -> None:
     file = StoreFile.create(tmp_path / "a.db", "a", Secret(bytes(32)))
     file.apply([Row("a", "grant", b"1", b"", Secret(bytes(range(64))))])

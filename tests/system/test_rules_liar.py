@@ -166,13 +166,13 @@ def test_loads_of_saes_that_are_none_take_no_memory() -> None:
     assert pair.store("a").issuer.loads.masters("bob") == ["alice"]
 
 
-def test_a_peer_that_speaks_while_the_disk_is_full_takes_no_memory(
+def test_a_peer_that_speaks_while_the_disk_hangs_takes_no_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(keeper, "EFFECTS_MAX", 100)
     pair = Pair()
     pair.fill(4)
-    pair.cluster.fill_disk("b")
+    pair.cluster.slow_disk("b", 60.0)
     pair.feed()
     pair.cluster.advance(0.2)
     ask = blocks.ResumeAsk(start=pair.store("a").standing.start, number=1, random=0, nonce=7)
@@ -181,8 +181,8 @@ def test_a_peer_that_speaks_while_the_disk_is_full_takes_no_memory(
         pair.say("b", ask)
     waiting = len(pair.store("b")._effects)
     refused = [pair.dec(b"no such grant", wait=0.1), pair.enc(at="b", wait=0.1)]
-    pair.cluster.free_disk("b")
-    pair.cluster.advance(5.0)
+    pair.cluster.slow_disk("b", 0.0)
+    pair.cluster.advance(65.0)
 
     assert waiting == 100
     assert [isinstance(no, Failed) and no.code for no in refused] == ["busy", "busy"]

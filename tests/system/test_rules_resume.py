@@ -375,6 +375,32 @@ def test_r8_a_key_leaves_only_when_its_delivery_is_durable() -> None:
     assert [type(body) for body in front.received] == [keys.KeysWithIds]
 
 
+@pytest.mark.parametrize("node", ["a", "b"])
+def test_r8_while_the_disk_is_full_who_asks_hears_so_at_once(node: str) -> None:
+    pair = ready(mode="local")
+    held = pair.key()
+    front = pair.cluster.probe(f"front@{node}")
+    pair.cluster.fill_disk(node)
+    pair.cluster.advance(10.0)  # something waits for its commit by now
+
+    for ask in (
+        keys.GetKey(master="alice", slaves=("bob",), number=1, size=32),
+        keys.GetKeyWithIds(master="alice", slave="bob", names=(keys.KeyName(held.grant, 0),)),
+    ):
+        front.question(pair.at(node), ask)
+        pair.cluster.settle()
+    status = pair.cluster.ask(pair.at(node), keys.GetStatus(master="alice", slave="bob", size=32))
+    pair.cluster.free_disk(node)
+    pair.cluster.advance(3.0)
+
+    told = [isinstance(no, Failed) and no.code for no in front.received]
+    assert told == ["not_ready", "not_ready"]
+    assert isinstance(status, keys.Stock)
+    assert status.stored == 0
+    pair.key()
+    assert pair.fetch(held.grant)[0] == held.octets.reveal()
+
+
 def test_r8_a_receipt_of_an_earlier_life_means_nothing_in_the_next() -> None:
     pair = ready()
     key = pair.key(2)
