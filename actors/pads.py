@@ -4,6 +4,7 @@ Rules R4 to R7 and R13; decision 0011. A pad has no row: the lease it lies in wa
 any start the rest of every lease is burnt. It counts under one pair of starts and one epoch.
 """
 
+import math
 from collections import deque
 from typing import NamedTuple
 
@@ -227,6 +228,7 @@ class Pads(Mirror):
         """Note which life of the peer is over."""
         if self._peer not in (0, self.standing.peer):
             self._former.append(self._peer)
+            self.stream.burn_idle(math.inf)  # it has forgotten what to wipe: close what is begun
         self._peer = self.standing.peer
         super().on_resumed()
 

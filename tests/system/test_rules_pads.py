@@ -545,3 +545,19 @@ def test_r13_a_number_in_use_is_refused() -> None:
     again = pads.TakePad(id=pad.id, session="s", octets=64, weight=1, wait=1.0)
 
     assert code(relays.ask("a", again)) == "malformed"
+
+
+def test_r16_pads_opened_just_before_a_crash_are_soon_in_no_row() -> None:
+    pair, relays = ready()
+    pad = relays.take(200)
+    opened = relays.open(pad)
+    relays.done(pad.id)
+
+    pair.cluster.crash("b")
+    left = any(opened in octets for octets in pair.secrets("b"))
+    pair.cluster.restart("b")
+    pair.cluster.advance(8.0)
+
+    assert left  # or this shows nothing
+    assert not any(opened in octets for octets in pair.secrets("b"))
+    rest(pair)
