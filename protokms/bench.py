@@ -245,8 +245,8 @@ async def _against_yardstick(bench: Bench, port: int, pid: int, seconds: float) 
 
 def idle(seconds: float = 5.0) -> Figures:
     """Measure a node of a pair at rest whose stores are full: start, memory, processor."""
-    with running(fast(400e3, 999), {"max_bits": 1 << 20}) as (bench, ready):
-        wait_for_bits(bench, 0.5 * (1 << 20))
+    with running(fast(400e3, 999), {"max_bits": 1 << 21}) as (bench, ready):
+        wait_for_bits(bench, 1 << 20)
         time.sleep(5.0)
         before = bench.facts(0)
         time.sleep(seconds)

@@ -18,6 +18,10 @@ CORE = "core"
 SHORTEST_ROUND_S, LONGEST_ROUND_S = 1e-6, 3_600.0
 """Seconds from one datagram of an emulated link to the next."""
 
+STORE_BITS_MIN = 1 << 21
+"""A pad for a chunk of relay is at most a quarter of what a store may hold: smaller ones, anywhere
+on a path, would stop every session over it."""
+
 Name = Annotated[
     str,
     Meta(
@@ -142,7 +146,7 @@ class Manage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Store(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[store]`: the key stores, one for each peer KMS."""
 
-    max_bits: Annotated[int, _limit(1 << 16, 1 << 40, "bits")] = 67_108_864
+    max_bits: Annotated[int, _limit(STORE_BITS_MIN, 1 << 40, "bits")] = 67_108_864
     mode: Annotated[Literal["confirmed", "local"], Meta(description="write confirmed or local")] = (
         "confirmed"
     )

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from actors.lanes import CHUNK_MAX
+from actors.one_time import KEY_OCTETS
 from protokms import config, lab, topology
-from protokms.sections import Link
+from protokms.sections import STORE_BITS_MIN, Link
 from protokms.tables import ConfigError, Problem
 
 Table = dict[str, Any]
@@ -235,6 +237,7 @@ def test_a_misspelt_key_is_recognised(made: Path, table: Table) -> None:
         ("etsi014.key_size_bits", lambda t: t["etsi014"].update(key_size_bits=257)),
         ("etsi014.max_in_flight_per_sae", lambda t: t["etsi014"].update(max_in_flight=4)),
         ("store.max_bits", lambda t: t["store"].update(max_bits=10**30)),
+        ("store.max_bits", lambda t: t["store"].update(max_bits=(1 << 21) - 1)),
         ("node.data", lambda t: t["node"].update(data="x" * 300)),
         (PAIR, lambda t: t["store"].update({PAIR[6:]: 9_000_000, SAE[6:]: 8_000_000})),
         (PAIR, lambda t: t["store"].update({PAIR[6:]: 4096})),
@@ -459,3 +462,7 @@ def test_a_path_that_is_too_long_is_told(home: Path, name: str) -> None:
     keys = {problem.key for problem in config.check(file)}
 
     assert {"node.data", "manage.socket"} <= keys
+
+
+def test_the_smallest_store_has_pads_for_the_largest_chunk() -> None:
+    assert STORE_BITS_MIN // 8 // 4 >= CHUNK_MAX + KEY_OCTETS
