@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from actors.base import Later, System, Then, handles
 from actors.distant import Distant, SessionOptions
+from actors.lanes import LANES_MAX
 from actors.protocol import relay, sessions
 from actors.protocol.common import Failed
 from actors.protocol.relay import LaneClosed
@@ -18,6 +19,9 @@ from transport.quota import Allowance
 TICK_S = 1.0
 WAIT_S = 10.0
 """Seconds that anybody waits for a hop at most."""
+
+ORIGIN_MAX = LANES_MAX // 4
+"""Lanes of one origin from here to one neighbour: a liar must not take the room of all others."""
 
 ENDED_KEPT = 4096
 _ASKS_S, _ASKS_BURST = 200.0, 1000.0
@@ -123,6 +127,8 @@ class Crossing(Distant):
         allowed = self._allowance(peer).take(1, self.system.now())
         if not allowed or not self._is_signed(ask):
             return "not_allowed"
+        if ask.hop == len(ask.path) - 1 and ask.shares < self.least_shares(ask.session.origin):
+            return "not_enough_disjoint_paths"
         return "" if (ask.session, ask.share) in self.lanes else self._no_room(ask)
 
     def _is_our_turn(self, ask: KeyTransportSession, peer: str) -> bool:
@@ -145,6 +151,9 @@ class Crossing(Distant):
             return self.no_store(ask.session.origin)
         if not self.usable(after):
             return "no_route"
+        origin, lanes = ask.session.origin, self.lanes.values()
+        if sum(it.after == after and it.path[0] == origin for it in lanes) >= ORIGIN_MAX:
+            return "not_allowed"
         level = self.levels[after]
         return "" if level.stock or level.rate else "not_enough_bits"
 
@@ -216,6 +225,10 @@ class Crossing(Distant):
     def fills(self, peer: str) -> bool:
         """Whether a session from that peer ends here."""
         return any(not lane.after and lane.path[0] == peer for lane in self.lanes.values())
+
+    def least_shares(self, peer: str) -> int:
+        """Return over how many paths, or more, what we share with a peer has to come."""
+        raise NotImplementedError
 
     @handles(sessions.SessionLost)
     def on_session_lost(self, word: sessions.SessionLost) -> None:

@@ -46,6 +46,11 @@ class SettingUp(Crossing):
         self._signer = Signer(options.signing)
         self.courses: dict[str, Course] = {}
 
+    def least_shares(self, peer: str) -> int:
+        """Who splits keys over several paths takes none that a single node may know (R14)."""
+        course = self.courses.get(peer)
+        return course.terms.n if course else self.options.paths
+
     def try_all(self) -> None:
         """Try whatever does not stand."""
         for course in self.courses.values():

@@ -1,5 +1,6 @@
 """Key transport sessions: set up, refreshed, led around what fails; durable at the origin alone."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from actors.protocol import routes, sessions
 from actors.protocol.common import Failed, Health, Healthy
 from actors.protocol.relay import LaneBroken, LaneClosed, LaneOpened, SessionId
 from actors.protocol.sessions import EnsureSession, SessionAdded, SessionEnsured, SessionRemoved
+from actors.sessions import SessionManager
 from tests.system.mesh import Lanes, Mesh, chain, ring
 from transport.message import Message
 
@@ -718,3 +720,47 @@ def test_a_lane_that_nobody_knows_is_closed_when_a_relay_says_it_is_broken() -> 
     mesh.cluster.settle()
 
     assert relay.received == [LaneClosed(session=SessionId("n1", 5), share=0)]
+
+
+# Several paths at one end, one at the other
+
+
+def few_and_many(**more: Any) -> Mesh:
+    """A ring of four; `n3` wants two paths for whatever SAEs there share with others."""
+    mesh = Mesh(ring(4))
+    mesh.actor("sessions@n3", SessionManager).options = dataclasses.replace(
+        mesh.actor("sessions@n3", SessionManager).options, paths=2, **more
+    )
+    mesh.advance(SETTLED_S)
+    return mesh
+
+
+def test_who_splits_keys_over_two_paths_takes_none_that_came_over_one() -> None:
+    mesh = few_and_many()
+
+    added = mesh.add("n1", "n3")
+
+    assert isinstance(added, Failed)
+    assert added.code == "not_enough_disjoint_paths"
+    assert not mesh.has("virtual_link/n1@n3")
+    assert isinstance(mesh.add("n1", "n3", n=2), SessionAdded)
+
+
+def test_a_session_over_one_path_ends_when_the_other_end_asks_for_two() -> None:
+    mesh = mesh_of(ring(4))
+    mesh.add("n1", "n3")
+
+    mesh.add("n3", "n1", n=2)
+    mesh.advance(20.0)
+
+    assert {it.shares for it in mesh.lanes("virtual_link/n1@n3")} == {2}
+    assert mesh.seen("n1", "n3").state == "not_enough_disjoint_paths"
+    assert established(mesh, "n3", "n1")
+
+
+def test_who_asks_for_one_path_in_so_many_words_gets_it() -> None:
+    mesh = few_and_many()
+
+    mesh.add("n3", "n1")
+
+    assert isinstance(mesh.add("n1", "n3"), SessionAdded)

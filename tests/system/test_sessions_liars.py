@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from actors.crossing import ORIGIN_MAX
 from actors.protocol import sessions
 from actors.protocol.relay import SessionId
 from actors.protocol.sessions import KeyTransportSession, KeyTransportSessionReply, SessionLost
@@ -239,6 +240,17 @@ def test_who_asks_too_often_is_refused(row: Row) -> None:
 
     assert before == NO
     assert row.hear(signed()).established
+
+
+def test_one_origin_does_not_take_the_room_of_all_others(row: Row) -> None:
+    answers = [row.hear(signed(session=SessionId("n1", n)), 0.1) for n in range(ORIGIN_MAX + 1)]
+
+    mine = signed("n2", session=SessionId("n2", 1), path=PATH[1:], hop=1)
+    other = row.hear(mine, 0.5)
+
+    assert all(answer.established for answer in answers[:-1])
+    assert answers[-1] == NO
+    assert other.established
 
 
 def test_words_about_sessions_nobody_knows_are_harmless(row: Row) -> None:
