@@ -25,6 +25,7 @@ class SessionManager(Origin):
             if row.kind == "terms":
                 terms = Terms.read(row.clear)
                 self.courses[terms.destination] = Course(terms)
+                self._found.append(terms.destination)  # its store may never have come
             elif row.kind == "peer":
                 self._found.append(row.id.decode())
         self.watch()

@@ -130,6 +130,20 @@ def test_removing_ends_it_all_along_the_path_and_keeps_the_stores() -> None:
     assert mesh.has("key_store/n1@n4")
 
 
+def test_a_crash_before_its_store_was_made_leaves_no_session_without_one() -> None:
+    mesh = mesh_of(chain(3))
+    asking = mesh.cluster.probe("cli@n1")
+    mesh.cluster.crash_at_commit("n1", 1, before=False)
+
+    asking.question("sessions@n1", sessions.AddSession(destination="n3"))
+    mesh.advance(1.0)
+    assert not mesh.cluster.nodes["n1"].alive
+    mesh.cluster.restart("n1")
+    mesh.advance(20.0)
+
+    assert established(mesh, "n1", "n3")
+
+
 def test_a_session_that_was_removed_stays_so_over_a_restart() -> None:
     mesh = mesh_of(chain(3))
     mesh.add("n1", "n3")
