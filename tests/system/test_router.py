@@ -211,13 +211,12 @@ def test_a_node_goes_on_counting_though_nobody_tells_it_how_far_it_was(row: Mesh
 def test_nothing_is_told_before_its_number_is_durable(row: Mesh) -> None:
     row.advance(10.0)
     before = seq(row, "n2", "n1")
-    row.cluster.nodes["n1"].disk_full = True
+    row.cluster.fill_disk("n1")
 
     row.say("n1", "n2", ready=False)
     row.advance(10.0)
     assert seq(row, "n2", "n1") == before
-    row.cluster.nodes["n1"].disk_full = False
-    row.cluster.nodes["n1"].flush()
+    row.cluster.free_disk("n1")
     row.advance(0.1)
 
     assert seq(row, "n2", "n1") == before + 1
