@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from actors.protocol import routes, sessions
+from actors.protocol import sessions
 from actors.protocol.common import Failed, Health, Healthy
 from actors.protocol.relay import LaneBroken, LaneClosed, LaneOpened, SessionId
 from actors.protocol.sessions import EnsureSession, SessionAdded, SessionEnsured, SessionRemoved
