@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from actors.modules.datagram import OVERHEAD
 from actors.modules.emulated import Emulated, Emulation
+from actors.modules.lookup import Lookup
 from actors.modules.module import (
     GROUP_DATAGRAMS,
     GROUP_OCTETS,
@@ -105,6 +106,7 @@ class UdpWire:
             insecure_allowed=self._options.allow_insecure_emulation,
         )
         self._socket = self._bound()
+        self._lookup = Lookup(self._socket.family)
         if self._options.role == "receiver":
             self._wake, self._waker = socket.socketpair()
             name = f"quantum-link-{host.peer}"
@@ -117,8 +119,7 @@ class UdpWire:
             return
         host, port = split(self._options.remote)
         try:
-            found = socket.getaddrinfo(host, port, self._socket.family, socket.SOCK_DGRAM)
-            self._socket.connect(found[0][4])
+            self._socket.connect(self._lookup.find(host, port))
         except OSError as why:
             raise ModuleNotReady(f"remote {self._options.remote}: {why}") from why
 

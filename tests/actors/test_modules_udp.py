@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from actors.base import Actor, Change, Meter, Row, Timer
 from actors.modules.datagram import OVERHEAD, Channel
 from actors.modules.emulated import Emulated
+from actors.modules.lookup import Lookup
 from actors.modules.module import Arrived, Bits, Broken, Host, ModuleFailed, ModuleNotReady, Role
 from actors.modules.udp import BUFFER_OCTETS, Options, UdpWire, factory
 from actors.protocol import links
@@ -294,6 +295,49 @@ def test_a_far_end_without_an_address_yet_is_not_ready(ends: Ends) -> None:
     with pytest.raises(ModuleNotReady, match="remote"):
         module.open(EPOCH)
     module.stop()
+
+
+def test_a_name_is_looked_up_in_nobodys_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    go, gone = threading.Event(), threading.Event()
+    real = socket.getaddrinfo
+
+    def slow(*asked: Any) -> Any:
+        assert go.wait(WAIT_S)
+        gone.set()
+        return real(*asked)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    lookup = Lookup(socket.AF_INET)
+
+    for _ in range(3):
+        with pytest.raises(BlockingIOError, match="looked up"):
+            lookup.find("localhost", 9)
+    go.set()
+    assert gone.wait(WAIT_S)
+    found = until_found(lookup)
+
+    assert found == ("127.0.0.1", 9)
+    with pytest.raises(BlockingIOError):
+        lookup.find("localhost", 9)  # the next opening asks anew
+
+
+def until_found(lookup: Lookup) -> Any:
+    while True:
+        with suppress(BlockingIOError):
+            return lookup.find("localhost", 9)
+
+
+def test_a_name_that_nobody_has_is_an_error_once_that_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(*_: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    lookup = Lookup(socket.AF_INET)
+
+    with pytest.raises(OSError, match="no such name"):
+        until_found(lookup)
 
 
 def test_a_dead_receive_thread_is_told(ends: Ends) -> None:
