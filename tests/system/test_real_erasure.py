@@ -145,7 +145,7 @@ def test_delivered_keys_are_gone_from_both_disks(
     bench.down()
     bench.configure("store", mode=mode)
     bench.up()
-    bench.await_keys()
+    bench.await_keys(128)  # twice what is asked for: 16 keys of 1,024 bit
     with bench.client("sae-1") as near, bench.client("sae-2") as far:
         sent = near.enc_keys("sae-2", 16, 1024)
         lay = thieves.remember(octets_of(sent))
