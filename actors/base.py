@@ -163,6 +163,7 @@ class Actor(pykka.ThreadingActor):
         self._tokens = itertools.count(int.from_bytes(system.random(8), "big") >> 2)
         self._waiting: dict[int, tuple[Address, Then, Timer]] = {}
         self._commits: dict[int, Callable[[], None]] = {}
+        self._ticks: dict[type[Message], Timer] = {}
         self._envelope: Envelope | None = None
 
     # What a handler may do
@@ -192,6 +193,16 @@ class Actor(pykka.ThreadingActor):
     def remind(self, seconds: float, body: Message) -> Timer:
         """Set a timer: a message from this actor to itself."""
         return self.system.after(seconds, Envelope(self.address, self.address, body))
+
+    def go_on(self, seconds: float, body: Message) -> None:
+        """Set the timer of this kind of message: one set before does not come.
+
+        So whoever goes on from timer to timer does so once, though a former life has set one too.
+        """
+        before = self._ticks.get(type(body))
+        if before:
+            before.cancel()
+        self._ticks[type(body)] = self.remind(seconds, body)
 
     def later(self) -> Later:
         """Return this from a handler to answer its question in a later turn."""

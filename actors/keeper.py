@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from actors.base import Actor, System, Timer, handles
+from actors.base import Actor, System, handles
 from actors.journal import Journal, Shelf
 from actors.protocol import keys
 from actors.protocol.blocks import SegmentId
@@ -75,12 +75,11 @@ class Keeper(Actor):
         self.busy = False
         self._wiped = 0.0
         self._tick_s = min(TICK_S, options.erase_s / _TICKS)
-        self._next_tick: Timer | None = None
 
     def started(self) -> None:
         """Load what is durable."""
         self.load(Shelf(self.system.load(self.store)))
-        self._next_tick = self.remind(self._tick_s, Tick())
+        self.go_on(self._tick_s, Tick())
         self.submit()
 
     def load(self, shelf: Shelf) -> None:
@@ -218,9 +217,7 @@ class Keeper(Actor):
         """Expire, wipe, and whatever a store does from time to time."""
         if self.sender != self.address:
             raise Refused("not_allowed", "a tick is the store's own")
-        if self._next_tick:
-            self._next_tick.cancel()  # of a tick that an earlier life of this actor set
-        self._next_tick = self.remind(self._tick_s, Tick())
+        self.go_on(self._tick_s, Tick())
         now = self.clock
         expired = self.vault.tick(now)
         if expired:

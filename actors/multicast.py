@@ -228,7 +228,7 @@ class Multicast(Actor):
 
     def _subscribe(self) -> None:
         self.tell(self._at("peer_manager"), peers.Subscribe())
-        self.remind(_SUBSCRIBE_S if self._homes else _UNHEARD_S, SubscribeAgain())
+        self.go_on(_SUBSCRIBE_S if self._homes else _UNHEARD_S, SubscribeAgain())
 
     def _store(self, kms: str) -> Address:
         return self._at(f"key_store/{kms}")

@@ -41,7 +41,7 @@ class Origin(SettingUp):
         """Expire what others do not refresh, refresh what is ours."""
         if self.sender != self.address:
             return
-        self.remind(TICK_S, Tick())
+        self.go_on(TICK_S, Tick())
         now = self.system.now()
         self.expire(now)
         if now - self._refreshed >= self.options.refresh_s:

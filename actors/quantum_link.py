@@ -79,7 +79,7 @@ class QuantumLink(Actor):
         idle = self._epoch is None or (self._module.role == "sender" and not self._credit)
         if not self._draining and (idle or not self._heard):
             self.tell(self._store, links.AskLink())
-        self.remind(_ASK_IDLE_S if self._heard else _ASK_S, AskAgain())
+        self.go_on(_ASK_IDLE_S if self._heard else _ASK_S, AskAgain())
 
     @handles(links.LinkOpened)
     def opened(self, news: links.LinkOpened) -> None:

@@ -48,7 +48,7 @@ class Router(OwnLinks):
         self.load()
         self._compared = self.system.now()
         self.watch()
-        self.remind(TICK_S, Tick())
+        self.go_on(TICK_S, Tick())
 
     # Who is who, and how our links are
 
@@ -201,7 +201,7 @@ class Router(OwnLinks):
         """Age, refresh, and compare with one neighbour after the other: a word may get lost."""
         if self.sender != self.address:
             return
-        self.remind(TICK_S, Tick())
+        self.go_on(TICK_S, Tick())
         now = self.system.now()
         self.picture.age(now)
         if self.public and now - self.flooded >= self.options.refresh_s:

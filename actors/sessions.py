@@ -30,7 +30,7 @@ class SessionManager(Origin):
                 self._found.append(row.id.decode())
         self.watch()
         self.tell(self.here("router"), peers.Subscribe())
-        self.remind(TICK_S, Tick())
+        self.go_on(TICK_S, Tick())
 
     def network_changed(self) -> None:
         """Once it is known who is who: have the distant stores again, and the sessions."""

@@ -93,7 +93,7 @@ class VirtualLink(Actor):
         if not self._draining and (idle or not self._heard):
             self.tell(self._store, links.AskLink())
         self._joining.forget(self.system.now())
-        self.remind(_ASK_IDLE_S if self._heard else _ASK_S, AskAgain())
+        self.go_on(_ASK_IDLE_S if self._heard else _ASK_S, AskAgain())
 
     @handles(links.LinkOpened)
     def on_opened(self, news: links.LinkOpened) -> None:

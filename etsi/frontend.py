@@ -183,7 +183,7 @@ class EtsiFrontend(Actor):
     def _subscribe(self) -> None:
         self.tell(self._peer_manager(), peers.Subscribe())
         # The first question is lost when the peer manager is in a process that is not up yet.
-        self.remind(_SUBSCRIBE_S if self._api.places else _UNHEARD_S, Renew())
+        self.go_on(_SUBSCRIBE_S if self._api.places else _UNHEARD_S, Renew())
 
     def _peer_manager(self) -> Address:
         return Address("peer_manager", self.system.node)

@@ -148,3 +148,32 @@ def test_a_row_shows_no_secret() -> None:
 
     assert "secret" not in repr(row).lower()
     assert Drop("s", "k", b"1") == Drop("s", "k", b"1")
+
+
+class Clockwork(Actor):
+    """Goes on from timer to timer, in every life."""
+
+    beats = 0
+
+    def started(self) -> None:
+        self.go_on(1.0, Base())
+
+    @handles(Base)
+    def beat(self, _: Base) -> None:
+        type(self).beats += 1
+        self.go_on(1.0, Base())
+
+
+def test_an_actor_that_has_crashed_goes_on_no_faster() -> None:
+    cluster = Cluster("a", tolerant=True)
+    for _ in range(4):
+        cluster.spawn("clock@a", Clockwork)
+        cluster.advance(0.3)
+        cluster.nodes["a"].failed("clock", None, None)
+    cluster.spawn("clock@a", Clockwork)
+    cluster.advance(3.0)
+    Clockwork.beats = 0
+
+    cluster.advance(10.0)
+
+    assert 9 <= Clockwork.beats <= 11
