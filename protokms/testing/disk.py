@@ -42,7 +42,7 @@ class MemoryStore:
 
     def load(self, store: str) -> list[Row]:
         """Return every durable row of a store, ordered by kind and id."""
-        return [self.rows[key] for key in sorted(self.rows) if key[0] == store]
+        return [self.rows[key] for key in sorted(key for key in self.rows if key[0] == store)]
 
     def apply(self, changes: Iterable[Change]) -> None:
         """Make the changes durable, all or none; of two to one row the later holds."""

@@ -11,10 +11,11 @@ from actors.base import Row
 from actors.protocol import blocks, grants, keys, relay, sessions
 from actors.protocol.common import Failed
 from actors.protocol.keys import KeyName
-from protokms.testing.sim.checker import Checker, Terms
+from protokms.testing.sim.checker import Checker
 from protokms.testing.sim.ledgers import Ledgers, silent
 from protokms.testing.sim.operation import Operation
 from protokms.testing.sim.promise import BrokenPromise
+from protokms.testing.sim.stocks import Terms
 from transport.message import Message, Secret
 
 HEAD = blocks.Head(1, 2, 1, 0, 7)

@@ -6,9 +6,7 @@ hold, and what trouble there was. What it cannot know it does not judge.
 
 import heapq
 import itertools
-from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 from actors.protocol import grants, keys
 from actors.protocol.common import Failed
@@ -16,10 +14,11 @@ from actors.protocol.keys import KeyName
 from protokms.testing.sim import refusals
 from protokms.testing.sim.deliveries import Deliveries, Told
 from protokms.testing.sim.ledgers import Ledgers
-from protokms.testing.sim.octets import Octets, total
+from protokms.testing.sim.octets import Octets
 from protokms.testing.sim.operation import Operation
 from protokms.testing.sim.overheard import Drawn, Overheard
 from protokms.testing.sim.promise import BrokenPromise
+from protokms.testing.sim.stocks import Stocks, Terms
 from protokms.testing.sim.trouble import Troubles
 from transport.message import Message
 
@@ -28,24 +27,7 @@ PATIENCE_S = 6.0
 
 _SILENT = ("pause", "disk_full", "slow_disk", "down", "actor_crash", "drift", "jump")
 _ERASE_SLACK_S = 4.0
-_DOWN_S = 4.0
-_LITTLE = 24 << 10
 _LAST = 100
-_STALE_S = 4.0
-"""How old what one end knows of the other may be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What the network under test is set to."""
-
-    mode: str
-    home: dict[str, str]
-    ttl_s: float = 3600.0
-    redelivery_s: float = 30.0
-    erase_s: float = 10.0
-    pair_octets: int = 1 << 20
-    sae_octets: int = 2 << 20
 
 
 class Checker:
@@ -69,6 +51,7 @@ class Checker:
         self.deliveries = Deliveries(self.troubles, age, terms.home, **times)
         self.overheard.on_new_epoch = self._new_epoch
         self.ledgers = ledgers
+        self.stocks = Stocks(terms, self.overheard, self.deliveries, self.troubles, now)
         self._terms, self._now, self._age = terms, now, age
         self._to_erase: list[tuple[float, int, KeyName]] = []
         self._ties = itertools.count()
@@ -89,7 +72,8 @@ class Checker:
         elif isinstance(body, keys.KeysWithIds):
             self._keys_with_ids(op, body)
         elif isinstance(body, keys.Stock):
-            self._stock(op, body)
+            if not self._betrayed(op):
+                self.stocks.judge(op, body)
         elif isinstance(body, Failed):
             self._failed(op, body)
         else:
@@ -215,7 +199,7 @@ class Checker:
             else:
                 self.deliveries.gone(op, clear=no.code != "undeliverable")
         if not self._betrayed(op):
-            short, full = self._short(op), self._full(op)
+            short, full = self.stocks.short(op), self.stocks.full(op)
             refusals.judge(op, no.code, self.troubles, short=short, full=full)
 
     def _unheard(self, op: Operation) -> bool:
@@ -225,64 +209,6 @@ class Checker:
             return False
         unheard = any(name.grant not in self.overheard.held for name in op.ask.names)
         return unheard and self.troubles.any(refusals.ANYTHING, op.nodes, op.at, op.end, 8.0)
-
-    # How much there is
-
-    def _free(self, one: str, other: str) -> int:
-        """Octets that two nodes may still have for use: an upper bound."""
-        pair = (one, other) if one < other else (other, one)
-        free: Counter[tuple[int, int]] = Counter()
-        for place, octets in self.overheard.segments.items():
-            if place.pair == pair:
-                free[place.number, place.random] += len(octets) - self.octets.used(place)
-        return max(free.values(), default=0)
-
-    def _short(self, op: Operation) -> bool:
-        return op.far or (op.node != op.peer and self._free(op.node, op.peer) < _LITTLE)
-
-    def _full(self, op: Operation) -> bool:
-        ask = op.ask
-        if not isinstance(ask, keys.GetKey | keys.GetMulticast):
-            return False
-        # An acknowledgement that got lost: the owner counts a local grant twice, until it hears.
-        unsure = self._terms.mode == "local" and self.troubles.any(
-            refusals.ANYTHING, op.nodes, op.at, op.end, 2 * _STALE_S
-        )
-        times = 2 if unsure else 1
-        pairs: dict[str, int] = dict.fromkeys(ask.slaves, ask.number * ask.size)
-        saes = dict(pairs)
-        for grant in self.overheard.grants.values():
-            for slave in grant.slaves:
-                if slave in pairs:
-                    left = self._left(grant, slave) * times
-                    saes[slave] += left
-                    pairs[slave] += left if grant.master == ask.master else 0
-        pair, sae = self._terms.pair_octets, self._terms.sae_octets
-        return any(n > pair for n in pairs.values()) or any(n > sae for n in saes.values())
-
-    def _left(self, grant: grants.Grant, slave: str) -> int:
-        delivered = self.deliveries.delivered
-        before = self._now() - _STALE_S
-        keys_ = (KeyName(grant.id, index) for index in range(grant.number))
-        had = sum(delivered.get(key, {}).get(slave, before) < before for key in keys_)
-        return total(grant) - had * grant.size
-
-    def _stock(self, op: Operation, stock: keys.Stock) -> None:
-        """P9: a status tells no more than there is, and nothing of a peer long dead."""
-        assert isinstance(op.ask, keys.GetStatus)
-        if op.node == op.peer or self._betrayed(op):
-            return
-        if stock.stored * op.ask.size > self._free(op.node, op.peer):
-            raise BrokenPromise("P9", f"status at {op.node}: {stock}, which there is not")
-        dead = self.troubles.dead_for(op.peer, op.end) > _DOWN_S
-        if (
-            stock.stored
-            and dead
-            and not self.troubles.any(("pause", "start"), (op.node,), op.at - _DOWN_S, op.end, 1.0)
-        ):
-            raise BrokenPromise("P9", f"status at {op.node}: {stock}, and {op.peer} is dead")
-        if not 0 <= stock.stored <= max(stock.capacity, 0):
-            raise BrokenPromise("P9", f"status at {op.node}: {stock}")
 
     # From time to time
 

@@ -45,7 +45,7 @@ class Octets:
     def draw(self, octets: bytes) -> None:
         """Note random octets that some node has drawn."""
         if len(octets) % UNIT == 0:
-            self.drawn.update(units(octets))
+            self.drawn.update(units(octets) if self.whole else (octets[:UNIT],))
 
     def use(self, octets: bytes, purpose: Purpose) -> None:
         """P2, by value: these octets serve this purpose, and no other."""

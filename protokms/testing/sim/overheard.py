@@ -42,7 +42,7 @@ class Overheard:
         self.on_new_epoch: Callable[[str, str], None] = lambda _sender, _to: None
         """Called when a node begins a new epoch of the store it shares with another."""
         self._epochs: dict[tuple[str, str], tuple[int, int]] = {}
-        self._octets, self._drawn, self._now = octets, drawn, now
+        self.octets, self._drawn, self._now = octets, drawn, now
         self._neighbours = neighbours
         self._batches: dict[Place, tuple[object, ...]] = {}
         self._leased: set[Place] = set()
@@ -67,11 +67,11 @@ class Overheard:
         """A frame is on the wire."""
         sealed = getattr(body, "sealed", b"")
         self.frames += frame.replace(sealed, b"") if sealed else frame
-        if sealed and next(units(sealed)) in self._octets.drawn:
+        if sealed and next(units(sealed)) in self.octets.drawn:
             raise BrokenPromise("P7", f"{type(body).__name__} holds octets as they were drawn")
         self._epoch(sender, to, body)
         listen = self._words.get(type(body))
-        if listen and _pair(sender, to) not in self._octets.betrayed:
+        if listen and _pair(sender, to) not in self.octets.betrayed:
             listen(sender, to, body)
 
     def _epoch(self, sender: str, to: str, body: Message) -> None:
@@ -97,7 +97,7 @@ class Overheard:
         if tuple(map(len, payloads)) != word.lengths:
             raise BrokenPromise("R1", f"{place} names octets that were not sent")
         octets = b"".join(payloads)
-        self._octets.use(octets[:TAG_KEY], ("tag", place))
+        self.octets.use(octets[:TAG_KEY], ("tag", place))
         self.segments[place] = octets[TAG_KEY:]
 
     def _payload(self, head: blocks.Head, holder: str, origin: str, seq: int) -> bytes:
@@ -140,7 +140,7 @@ class Overheard:
         """A grant under one-time bits: the same seal, or none, under these bits (R4)."""
         grant, purpose = word.grant, ("seal", word.grant.id, word.sealed, word.tag)
         octets = self._bits(word.head, sender, to, grant.pieces, purpose, new=False)
-        self._octets.use(octets, purpose)
+        self.octets.use(octets, purpose)
         known = self.grants.get(grant.id)
         slaves = dict.fromkeys((*(known.slaves if known else ()), *grant.slaves))
         self.grants[grant.id] = replace(grant, slaves=tuple(slaves))
@@ -150,7 +150,7 @@ class Overheard:
         """A chunk under one-time bits: one octet string under these bits (R4), fresh bits (P2)."""
         purpose = ("pad", sender, to, word.chunk, word.hop, word.sealed, word.tag)
         octets = self._bits(word.head, sender, to, word.pieces, purpose, new=False)
-        self._octets.use(octets, purpose)
+        self.octets.use(octets, purpose)
         self.relayed.chunk(word.chunk, xor_all([octets[TAG_KEY:], word.sealed]))
 
     def _bits(
@@ -168,7 +168,7 @@ class Overheard:
         for piece in pieces:
             name = blocks.SegmentId(piece.holder, piece.batch)
             place = _segment(head, sender, to, name)
-            self._octets.lie(place, piece.offset, piece.offset + piece.length, purpose)
+            self.octets.lie(place, piece.offset, piece.offset + piece.length, purpose)
             if new and place in self._closed:
                 raise BrokenPromise("R1", f"{purpose[:2]} lies in the closed {place}")
             if place not in self._leased:
@@ -186,7 +186,7 @@ class Overheard:
         for index in range(grant.number):
             start = index * grant.size
             key = octets[start : start + grant.size]
-            self._octets.key(KeyName(grant.id, index), key, drawn=drawn)
+            self.octets.key(KeyName(grant.id, index), key, drawn=drawn)
 
     def _grants_held(self, _sender: str, _to: str, word: grants.GrantsHeld) -> None:
         self.held |= set(word.ids)

@@ -17,27 +17,25 @@ from actors.protocol import keys
 from protokms.testing.breaking import SimulatedCrash
 from protokms.testing.disk import Disk, FileDisk, MemoryStore
 from protokms.testing.kms import KmsNetwork
-from protokms.testing.sim.checker import Checker, Terms
+from protokms.testing.sim.calm import Calm
+from protokms.testing.sim.checker import Checker
 from protokms.testing.sim.coverage import Pairs
 from protokms.testing.sim.fibre import Fibre
-from protokms.testing.sim.front import Fronts, refused
+from protokms.testing.sim.front import Fronts
 from protokms.testing.sim.ledgers import Ledgers, silent
 from protokms.testing.sim.mischief import Mischief
-from protokms.testing.sim.operation import Operation
 from protokms.testing.sim.plan import LEAST_OPERATIONS, WARM_S, Plan
 from protokms.testing.sim.promise import BrokenPromise
+from protokms.testing.sim.stocks import Terms
 from protokms.testing.sim.workload import Workload
 from transport.codec import decode
+from transport.message import Message
 
 NEAR, FAR = (40e3, 999), (160e3, 3999)
 """Rate (bit/s) and longest datagram (octets) of a link, and of one that carries chunks as well."""
 
 SAMPLE_S = 2.0
-CALM_S = 22.0
-STILL_S = 14.0
 _LEASE_OCTETS, _WANT_OCTETS = 2000, 6000
-_FAR_TRIES = 40
-_DRINKS, _SMALL = 150, 8 << 20
 
 
 class SmallLeases(KeyStore):
@@ -65,6 +63,7 @@ class World:
 
     def __init__(self, plan: Plan, logs: list[Any], folder: Path | None = None) -> None:
         self.plan, self._logs = plan, logs
+        self._heard: tuple[bytes, Message] = b"", keys.Written(receipt=0)
         self._broken: BrokenPromise | None = None
         self.kms = self._network(folder)
         self.cluster = self.kms.cluster
@@ -72,7 +71,7 @@ class World:
         names = self.cluster.nodes
         stores = {node: list(names) for node in names}
         self.checker = Checker(
-            self._terms(),
+            self.terms(),
             Ledgers(self.cluster.rows, stores),
             self._drawn,
             lambda one, other: (one, other) in self.fibres or (other, one) in self.fibres,
@@ -96,12 +95,13 @@ class World:
         self.workload.start()
         if self.plan.shares > 1:
             self.cluster.agenda.later(WARM_S, self._split)
-        self._until(self.plan.length_s)
+        self.until(self.plan.length_s)
         while len(self.fronts.operations) < LEAST_OPERATIONS:
-            self._until(self.cluster.now + SAMPLE_S)
-        self._calm()
+            self.until(self.cluster.now + SAMPLE_S)
+        end = Calm(self)
+        end.rest()
         silent(self.checker.octets, bytes(self.checker.overheard.frames), repr(self._logs))
-        self._lives_on()
+        end.lives_on()
         return self._outcome()
 
     def _split(self) -> None:
@@ -141,7 +141,8 @@ class World:
         fibre.agenda = self.cluster.agenda
         return fibre
 
-    def _terms(self) -> Terms:
+    def terms(self) -> Terms:
+        """What the network is set to, for the checker."""
         store = self.plan.store
         return Terms(
             mode=self.plan.mode,
@@ -161,7 +162,9 @@ class World:
     # While it runs
 
     def _overhear(self, what: str, sender: str, to: str, frame: bytes) -> None:
-        body = decode(frame, sender).body
+        if frame is not self._heard[0]:
+            self._heard = frame, decode(frame, sender).body
+        body = self._heard[1]
         if what == "posted":
             try:
                 self.checker.overheard.hear(sender, to, frame, body)
@@ -169,7 +172,8 @@ class World:
                 self._broken = self._broken or broken
         self.mischief.heard(what, sender, to, frame, body)
 
-    def _until(self, end: float) -> None:
+    def until(self, end: float) -> None:
+        """Let time pass, and look at what comes of it."""
         while self.cluster.now < end:
             some = min(SAMPLE_S, end - self.cluster.now)
             self.cluster.agenda.advance(some, until=lambda: self._broken is not None)
@@ -183,90 +187,6 @@ class World:
                 word = type(crash.during.body).__name__ if crash.during else "its start"
                 raise BrokenPromise("CRASH", f"{crash.address} in {word}") from crash.why
         self.checker.sample()
-
-    def _calm(self) -> None:
-        """Let the faults stop, then the links, and see what is left open."""
-        self.workload.stopped = True
-        self.mischief.heal()
-        self._until(self.cluster.now + CALM_S)
-        for fibre in self.fibres.values():
-            fibre.still = True
-        self._until(self.cluster.now + STILL_S)
-        for one, other in self.plan.links:
-            if (one, other) not in self.checker.octets.betrayed:
-                self.checker.ledgers.rest(one, other)
-        for node in self.plan.names:
-            self.checker.ledgers.bounded(node)
-        self._no_alarms()
-        self._fetch_all()
-
-    def _no_alarms(self) -> None:
-        """P9: nobody raises an alarm in a network where nothing was rolled back and none lies."""
-        excused = {"restore", "betray"} & {fault.kind for fault in self.plan.faults}
-        alarms = {node: self.cluster.count(node, "protokms_alarms") for node in self.plan.names}
-        if any(alarms.values()) and not excused:
-            raise BrokenPromise("P9", f"false alarms: {alarms}")
-
-    def _fetch_all(self) -> None:
-        """P3: whatever is due is still there."""
-        deliveries, now = self.checker.deliveries, self.cluster.now
-        due = [it for it in deliveries.places() if deliveries.must(*it, now)]
-        for name, slave in due:
-            told = deliveries.told[name.grant]
-            ask = keys.GetKeyWithIds(master=told.ask.master, slave=slave, names=(name,))
-            self._insist(self.plan.saes[slave], told.issuer, ask, keys.KeysWithIds)
-
-    def _lives_on(self) -> None:
-        """LIVE: fresh bits still become keys, in both directions."""
-        for fibre in self.fibres.values():
-            fibre.still = False
-        self._until(self.cluster.now + 4.0)
-        at = {node: sae for sae, node in self.plan.saes.items()}
-        for one, other in self.plan.links:
-            if (one, other) in self.checker.octets.betrayed:
-                continue
-            for node, peer in ((one, other), (other, one)):
-                ask = keys.GetKey(master=at[node], slaves=(at[peer],), number=1, size=32)
-                self._insist(node, peer, ask, keys.Keys)
-        plan = self.plan
-        quiet = not plan.far and not self.checker.octets.betrayed
-        if quiet and plan.store["max_bits"] < _SMALL and self._terms().pair_octets > _SMALL // 64:
-            self._thirst()
-        for node, peer in self.plan.distant if self.plan.far else ():
-            ask = keys.GetKey(master=at[node], slaves=(at[peer],), number=1, size=32)
-            self._insist(node, peer, ask, keys.Keys, tries=_FAR_TRIES)
-
-    def _thirst(self) -> None:
-        """LIVE: a store that was full and is used up fills again."""
-        at = {node: sae for sae, node in self.plan.saes.items()}
-        for node, peer in self.plan.links:
-            ask = keys.GetKey(master=at[node], slaves=(at[peer],), number=16, size=64)
-            for _ in range(_DRINKS):
-                told: list[Operation] = []
-                self.fronts.ask(node, peer, ask, told.append, area=(node, peer))
-                self.cluster.agenda.advance(10.0, until=lambda told=told: bool(told))  # type: ignore[misc]
-                if refused(told[0]):
-                    break
-        self._until(self.cluster.now + 20.0)
-        for node, peer in self.plan.links:
-            small = keys.GetKey(master=at[node], slaves=(at[peer],), number=1, size=32)
-            self._insist(node, peer, small, keys.Keys)
-
-    def _insist(self, node: str, peer: str, ask: Any, wanted: type[Any], *, tries: int = 1) -> None:
-        told: list[Operation] = []
-        area = tuple(self.plan.names) if tries > 1 else ()
-        for _ in range(tries):
-            told.clear()
-            op = self.fronts.ask(node, peer, ask, told.append, area=area)
-            self.cluster.agenda.advance(10.0, until=lambda: bool(told))
-            if op and isinstance(op.answer, wanted):
-                return
-            if op and refused(op) == "too_many_undelivered":
-                return  # the checker has agreed to that
-            if tries > 1:
-                self.fronts.ensure(node, peer, ask.master)
-                self._until(self.cluster.now + 1.0)
-        raise BrokenPromise("LIVE", f"{ask} at {node}, after all: {op and op.answer}")
 
     def _outcome(self) -> Outcome:
         answers: dict[str, int] = {}
