@@ -13,6 +13,7 @@ import pytest
 from actors.sealing import RowSealer
 from actors.store import StoreFile
 from protokms.sae import SaeKey
+from protokms.sections import STORE_BITS_MIN
 from protokms.topology import NodePlan, Topology
 from tests.system.real_ears import windows
 from tests.system.real_lab import RealLab, eventually, pair
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.slow
 ERASE_S = 1.0
 PATIENCE_S = 30.0
 """Far more than `ERASE_S`, for a slow machine; the exact time is tested on a manual clock."""
-ROOM = 400_000
+ROOM = STORE_BITS_MIN
 """Bits that a store takes: once it is full the log does not grow, and not wrap, by itself."""
 TRACE = 16
 """Octets of a sealed value by which it is known again, taken from every `TRACE_EVERY` of it."""
@@ -145,7 +146,7 @@ def test_delivered_keys_are_gone_from_both_disks(
     bench.down()
     bench.configure("store", mode=mode)
     bench.up()
-    bench.await_keys(128)  # twice what is asked for: 16 keys of 1,024 bit
+    bench.await_keys()
     with bench.client("sae-1") as near, bench.client("sae-2") as far:
         sent = near.enc_keys("sae-2", 16, 1024)
         lay = thieves.remember(octets_of(sent))
