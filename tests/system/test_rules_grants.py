@@ -182,6 +182,7 @@ def test_r9_the_ids_of_finished_grants_are_known_while_a_repeat_can_come() -> No
     key = pair.key()
     late = pair.said(grants.GrantsAnnounced)[0]
     pair.deliver(key.grant)
+    pair.lost = {blocks.SegmentClosed}  # or there would be no segment for it to lie in
     pair.cluster.restart("b")
     pair.cluster.advance(2.0)
 
