@@ -169,6 +169,8 @@ class Multicast(Actor):
         elif self._is_fresh(kms) and self._open[grant].until > self.system.now() + _PAUSE_S:
             self.remind(_PAUSE_S, GiveAgain(grant=grant, kms=kms))
         else:
+            body = sessions.EnsureSession(peer=kms, sae=self._open[grant].ask.master)
+            self.tell(self._at("sessions"), body)  # its session may have ended; nobody waits
             self._fail(grant, failed)
 
     @handles(GiveAgain)

@@ -53,7 +53,7 @@ class Reach:
             if not isinstance(ensured, sessions.SessionEnsured):
                 return _no_session(ensured, failed)
             self._ensured[kms] = now()
-        elif failed.code == "no_keys" and now() - self._nudged.get(kms, -_NUDGE_S) >= _NUDGE_S:
+        elif now() - self._nudged.get(kms, -_NUDGE_S) >= _NUDGE_S:
             self._nudged[kms] = now()  # its session may have ended; nobody waits for that
             body = sessions.EnsureSession(peer=kms, sae=ask.master)
             self._bridge.tell(self._sessions, body, trace)

@@ -114,6 +114,15 @@ def test_the_master_waits_for_the_last_of_them(network: Network) -> None:
     assert network.ends("b") == []
 
 
+def test_a_store_that_gives_nothing_later_has_its_session_looked_after(network: Network) -> None:
+    network.answer("c", Failed(code="peer_down", why=""))
+
+    assert network.ask(want("sae-2", "sae-3")) == Failed(code="peer_down", why="")
+
+    ensure = sessions.EnsureSession(peer="c", sae="sae-1")
+    assert network.sessions.of(sessions.EnsureSession) == [ensure]
+
+
 @pytest.mark.parametrize(
     "refusal",
     [

@@ -131,14 +131,15 @@ def test_a_node_without_sessions_says_that_nothing_is_shared(site: Site) -> None
     assert refusal(site.get(ENC)) == {"status": 503, "code": "undeliverable", "retry": 5}
 
 
-def test_a_store_that_runs_dry_later_is_answered_at_once_and_its_session_looked_after(
-    site: Site,
+@pytest.mark.parametrize(("code", "retry"), [("no_keys", 1), ("peer_down", 2), ("not_ready", 2)])
+def test_a_store_that_gives_nothing_later_is_answered_at_once_and_its_session_looked_after(
+    site: Site, code: str, retry: int
 ) -> None:
-    site.desk.answer = lambda _: Failed(code="no_keys", why="")
+    site.desk.answer = lambda _: Failed(code=code, why="")
 
     first, second = site.get(ENC), site.get(ENC)
 
-    assert refusal(first) == refusal(second) == {"status": 503, "code": "no_keys", "retry": 1}
+    assert refusal(first) == refusal(second) == {"status": 503, "code": code, "retry": retry}
     assert len(site.desk.asked) == 2
     ensure = sessions.EnsureSession(peer="kms-3", sae="sae-1")
     assert site.desk.told == [("sessions@kms-1", ensure)]
