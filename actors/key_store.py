@@ -268,12 +268,11 @@ class KeyStore(Giving):
 
     @handles(Health)
     def health(self, _: Health) -> Healthy:
-        """In step with the peer, and not frozen?"""
-        reasons = []
-        if self.standing.frozen:
-            reasons.append(f"{self.address.name} is frozen")
-        if not self.standing.resumed and not self.virtual:
-            reasons.append(f"{self.address.name} is not in step with its peer")
+        """Not frozen? In step with the peer, or waiting for it?"""
+        name = self.address.name
+        reasons = (f"{name} is frozen",) if self.standing.frozen else ()
+        apart = not self.standing.resumed and not self.virtual
+        waits = (f"{name} is not in step with its peer",) if apart else ()
         facts = {
             "resumed": str(self.standing.resumed).lower(),
             "peer_up": str(self.peer_up).lower(),
@@ -282,4 +281,5 @@ class KeyStore(Giving):
             "own_bits": str(self.stream.stock * 8),
             "grants_held": str(len(self.vault.holdings)),
         }
-        return Healthy(ready=not reasons, reasons=tuple(reasons), facts=tuple(facts.items()))
+        told = tuple(facts.items())
+        return Healthy(ready=not reasons, reasons=reasons, facts=told, waits=waits)

@@ -153,10 +153,10 @@ class QuantumLink(Actor):
 
     @handles(Health)
     def health(self, _: Health) -> Healthy:
-        """Ready while open; a lack of credit is the store's news, not a fault."""
-        reasons = () if self._epoch else ("closed: the key stores have not resumed",)
+        """Ready, and waiting while closed; a lack of credit is the store's news, not a fault."""
+        waits = () if self._epoch else ("closed: the key stores have not resumed",)
         facts = (("role", self._module.role), ("credit_octets", str(self._credit)))
-        return Healthy(ready=not reasons, reasons=reasons, facts=facts)
+        return Healthy(ready=True, reasons=(), facts=facts, waits=waits)
 
     def _from_store(self) -> bool:
         if self.sender == self._store:

@@ -206,8 +206,10 @@ def _look(folder: Path, node: LabNode, made: NodeConfig, alive: set[str]) -> Nod
         state.reasons = [str(reason)[:300] for reason in said or ["/ready does not answer"]]
     _, health = _get(node.metrics, "/health") if code else (0, {})
     state.links = {link.peer: _stored(health, link.peer) for link in made.links}
-    dry = [peer for peer, bits in state.links.items() if bits <= 0 and peer in alive]
-    state.reasons += [f"link to {peer}: no bits yet" for peer in dry]
+    there = {peer: bits for peer, bits in state.links.items() if peer in alive}
+    apart = [peer for peer in there if _waits(health, peer)]
+    state.reasons += [f"link to {peer}: not in step yet" for peer in apart]
+    state.reasons += [f"link to {peer}: no bits yet" for peer, bits in there.items() if bits <= 0]
     return state
 
 
@@ -219,6 +221,15 @@ def _ended(folder: Path, node: LabNode, process: str) -> str:
     status = lab_processes.exit_status(known)
     how = "" if status is None else f" with status {status}"
     return f"process {process} (pid {known.pid}) has ended{how}"
+
+
+def _waits(health: dict[str, Any], peer: str) -> bool:
+    """Tell whether a link and its store do not work yet, or do not say so."""
+    try:
+        actors = health["actors"]
+        return any(actors[f"{kind}/{peer}"]["waits"] for kind in ("key_store", "quantum_link"))
+    except (KeyError, TypeError):
+        return True
 
 
 def _stored(health: dict[str, Any], peer: str) -> int:

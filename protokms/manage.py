@@ -199,11 +199,11 @@ class Manager:
 
 def _link(peer: str, kind: str, answer: Message) -> dict[str, Any]:
     facts = dict(answer.facts) if isinstance(answer, Healthy) else {}
-    reasons = list(answer.reasons) if isinstance(answer, Healthy) else [_code(answer)]
+    reasons = [*answer.reasons, *answer.waits] if isinstance(answer, Healthy) else [_code(answer)]
     return {
         "peer": peer,
         "kind": kind,
-        "ready": isinstance(answer, Healthy) and answer.ready,
+        "ready": isinstance(answer, Healthy) and answer.ready and not reasons,
         "peer_up": facts.get("peer_up") == "true",
         "stored_bits": int(facts.get("stored_bits", 0)),
         "own_bits": int(facts.get("own_bits", 0)),

@@ -96,6 +96,16 @@ class Checkup:
         facts = [dict(a.facts) for a in self.answers.values() if isinstance(a, Healthy)]
         return any(fact.get("stored_bits", "0") not in ("", "0") for fact in facts)
 
+    @property
+    def waiting(self) -> list[str]:
+        """What other nodes keep this one waiting for; it serves whom it can meanwhile."""
+        return [
+            why if why.startswith(name) else f"{name}: {why}"
+            for name, answer in self.answers.items()
+            if isinstance(answer, Healthy)
+            for why in answer.waits
+        ]
+
     def health(self) -> dict[str, Any]:
         """Return the body of `/health`."""
         rows = {name: _row(answer) for name, answer in self.answers.items()}
@@ -108,6 +118,7 @@ class Checkup:
             "node": self.node,
             "ready": not reasons,
             "reasons": reasons,
+            "waiting": self.waiting,
             "bits_received": self.bits_received,
         }
 
@@ -273,7 +284,7 @@ def _dead(answer: Message) -> bool:
 def _row(answer: Message) -> dict[str, Any]:
     if isinstance(answer, Healthy):
         row = {"alive": True, "ready": answer.ready, "reasons": list(answer.reasons)}
-        return row | {"facts": dict(answer.facts)}
+        return row | {"waits": list(answer.waits), "facts": dict(answer.facts)}
     if isinstance(answer, Failed) and _dead(answer):
         return {"alive": False, "ready": False, "reasons": [answer.code]}
     return {"alive": True, "ready": True, "reasons": []}

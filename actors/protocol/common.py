@@ -68,8 +68,13 @@ class Health(Message):
 
 @local
 class Healthy(Message):
-    """Ready to serve or not, and every reason why not; `facts` are name and value."""
+    """Ready to serve or not, and every reason why not; `facts` are name and value.
+
+    `waits`: what other nodes keep this actor waiting for. That is no reason to be not ready: all
+    that can be done here is done.
+    """
 
     ready: bool
     reasons: tuple[str, ...]
     facts: tuple[tuple[str, str], ...] = ()
+    waits: tuple[str, ...] = ()

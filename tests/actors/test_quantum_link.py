@@ -329,7 +329,8 @@ def test_health_says_whether_the_link_is_open() -> None:
     opened = line.cluster.ask("quantum_link/b@a", Health())
 
     assert isinstance(closed, Healthy)
-    assert not closed.ready
+    assert closed.ready
+    assert closed.waits == ("closed: the key stores have not resumed",)
     facts = (("role", "sender"), ("credit_octets", "0"))
     assert opened == Healthy(ready=True, reasons=(), facts=facts)
 

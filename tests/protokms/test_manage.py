@@ -141,6 +141,14 @@ def test_links_tell_what_fills_each_store(path: Path) -> None:
     assert rows[0]["stored_bits"] == 64
 
 
+def test_a_link_whose_store_waits_for_its_peer_is_not_ready(path: Path, node: FakeNode) -> None:
+    node.answers[Health] = Healthy(ready=True, reasons=(), waits=("not in step",))
+
+    row = manage_client.ask(path, words.ListLinks())["links"][0]
+
+    assert (row["ready"], row["reasons"]) == (False, ["not in step"])
+
+
 def test_a_refusal_comes_with_code_and_reason(path: Path, node: FakeNode) -> None:
     node.answers[sessions.AddSession] = Failed(code="no_route", why="kms-2")
     node.answers[routes.FindRoute] = Failed(code="undeliverable", why="router@kms-1")

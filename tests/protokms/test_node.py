@@ -111,11 +111,14 @@ def test_two_nodes_hand_out_equal_keys_and_stop_without_a_trace(home: Path) -> N
     assert set(threading.enumerate()) <= before
 
 
-def test_a_node_is_not_ready_alone_and_says_why(start: Start) -> None:
+def test_a_node_alone_is_ready_and_says_for_whom_it_waits(start: Start) -> None:
     found = ready(start("kms-1"))
 
-    assert not found["ready"]
-    assert any("key_store/kms-2" in reason for reason in found["reasons"])
+    assert (found["ready"], found["reasons"]) == (True, [])
+    assert {why.partition(" ")[0].rstrip(":") for why in found["waiting"]} == {
+        "key_store/kms-2",
+        "quantum_link/kms-2",
+    }
     assert not found["bits_received"]
 
 

@@ -33,8 +33,18 @@ def test_a_node_is_ready_when_every_actor_is() -> None:
         "node": "kms-1",
         "ready": True,
         "reasons": [],
+        "waiting": [],
         "bits_received": True,
     }
+
+
+def test_a_node_that_waits_for_another_is_ready_and_says_so() -> None:
+    away = Healthy(ready=True, reasons=(), waits=("it is not in step", "closed"))
+    found = Checkup("kms-1", {"it": away}, ())
+
+    assert found.ready()["ready"]
+    assert found.ready()["waiting"] == ["it is not in step", "it: closed"]
+    assert found.health()["actors"]["it"]["waits"] == ["it is not in step", "closed"]
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,12 @@ def test_a_lab_goes_up_survives_a_crash_and_goes_down(made: Path) -> None:
     assert not Path(f"/proc/{untouched}").exists()
 
 
+def test_a_node_whose_neighbour_is_away_is_ready(made: Path) -> None:
+    state = lab_run.start(made, "kms-1")
+
+    assert (state.ready, state.reasons) == (True, [])
+
+
 def test_a_lab_whose_nodes_are_spread_over_processes_goes_up(tmp_path: Path) -> None:
     folder = tmp_path / "lab"
     lab.init(folder, topology.spread(topology.parse("chain:2")))

@@ -198,8 +198,9 @@ class RealLab:
             connection.close()
 
     def ready(self, node: str) -> bool:
-        """Whether it says so; an answer there must be."""
-        return bool(json.loads(self.look(node, "/ready"))["ready"])
+        """Whether it is, and works with its neighbours; an answer there must be."""
+        said = json.loads(self.look(node, "/ready"))
+        return bool(said["ready"]) and not said["waiting"]
 
     def facts(self, node: str, actor: str) -> dict[str, str]:
         """What an actor says of itself in `/health`."""
