@@ -14,7 +14,6 @@ from typing import NamedTuple
 CLASSES_MAX = 256
 WAITING_MAX = 64
 """Requests of one class that wait."""
-WEIGHT_MAX = 1000
 QUANTUM = 512
 """Octets by which the account of SAEs here is filled at a time."""
 LOCAL_PARTS, PREFILL_PARTS = 1, 3

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from actors.base import Later
-from actors.protocol.relay import Carry, ChunkId, LaneOpened, SessionId
+from actors.protocol.relay import WEIGHT_MAX, Carry, ChunkId, LaneOpened, SessionId
 from transport.message import Secret
 
 CHUNK_MAX = 32_784
@@ -27,7 +27,6 @@ WINDOW = 4
 """Chunks of a lane that may be asked for or sent, and not acknowledged."""
 FLYING_MAX = 128
 """Frames on the wire of all lanes; one that had to be repeated does not count any more."""
-WEIGHT_MAX = 16
 
 LaneKey = tuple[SessionId, int]
 

@@ -9,7 +9,7 @@ from collections import deque
 from typing import NamedTuple
 
 from actors.base import Later, System, handles
-from actors.fair import WEIGHT_MAX, Shares
+from actors.fair import Shares
 from actors.keeper import StoreOptions
 from actors.mirror import Mirror, in_range
 from actors.one_time import KEY_OCTETS
@@ -17,6 +17,7 @@ from actors.protocol import blocks, pads
 from actors.protocol.blocks import Head, SegmentId
 from actors.protocol.common import Failed, Refused
 from actors.protocol.grants import Piece
+from actors.protocol.relay import WEIGHT_MAX
 from actors.standing import Epoch
 from actors.vault import Clock
 from transport.envelope import Address

@@ -7,15 +7,13 @@ import msgspec
 
 from actors.base import Row
 from actors.protocol.common import Refused
-from actors.protocol.relay import LaneOpened, SessionId
+from actors.protocol.relay import SHARES_MAX, WEIGHT_MAX, LaneOpened, SessionId
 from actors.protocol.sessions import CODES, AddSession, KeyTransportSession
 
 STORE = "sessions"
 NODES_MAX = 128
 """Nodes on a path, its ends included."""
 
-SHARES_MAX = 8
-WEIGHT_MAX = 1_000
 BITS_MAX = 1 << 40
 _NUMBER_MAX = 1 << 63
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from actors.protocol.relay import SHARES_MAX, WEIGHT_MAX
 from protokms import config as configs
 from protokms import lab, manage_client
 from protokms import manage_words as words
@@ -42,7 +43,10 @@ def session_add(
         typer.Option(help="A path, NODE,NODE,...; once for each path. Default: found by the node."),
     ] = None,
     paths: Annotated[
-        int, typer.Option(min=1, max=16, help="Disjoint paths: each bit is split over all of them.")
+        int,
+        typer.Option(
+            min=1, max=SHARES_MAX, help="Disjoint paths: each bit is split over all of them."
+        ),
     ] = 1,
     low: Annotated[
         int, typer.Option(min=0, help="Fill below so many bits in store; 0: as demand asks.")
@@ -51,7 +55,7 @@ def session_add(
         int, typer.Option(min=0, help="Fill up to so many; 0: twice the low mark.")
     ] = 0,
     weight: Annotated[
-        int, typer.Option(min=1, max=1000, help="Its share of the links on the way.")
+        int, typer.Option(min=1, max=WEIGHT_MAX, help="Its share of the links on the way.")
     ] = 1,
     as_json: Json = False,
 ) -> None:

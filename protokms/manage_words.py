@@ -12,6 +12,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from actors.protocol.relay import SHARES_MAX, WEIGHT_MAX
+
 LINE_LIMIT = 1 << 20
 """Octets of a line, at most."""
 
@@ -38,10 +40,10 @@ class AddSession(_Word, frozen=True, kw_only=True, tag="session.add"):
 
     destination: _Name
     paths: _Paths = ()
-    n: Annotated[int, Meta(ge=1, le=16)] = 1
+    n: Annotated[int, Meta(ge=1, le=SHARES_MAX)] = 1
     low_bits: _Count = 0
     high_bits: _Count = 0
-    weight: Annotated[int, Meta(ge=1, le=1000)] = 1
+    weight: Annotated[int, Meta(ge=1, le=WEIGHT_MAX)] = 1
 
 
 class RemoveSession(_Word, frozen=True, kw_only=True, tag="session.remove"):

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from actors.keeper import KEY_OCTETS_MAX, KEYS_MAX, SLAVES_MAX
+from actors.protocol.relay import SHARES_MAX, WEIGHT_MAX
 from protokms.endpoint import Endpoint, TcpEndpoint
 
 CORE = "core"
@@ -165,8 +166,8 @@ class Relay(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     on_demand: Switch = True
     accept: Switch = True
-    paths: Annotated[int, _limit(1, 8, "paths")] = 1
-    weight: Annotated[int, _limit(1, 1_000, "no unit")] = 1
+    paths: Annotated[int, _limit(1, SHARES_MAX, "paths")] = 1
+    weight: Annotated[int, _limit(1, WEIGHT_MAX, "no unit")] = 1
     max_sessions: Annotated[int, _limit(0, 65_536, "sessions")] = 256
     max_sessions_per_sae: Annotated[int, _limit(0, 65_536, "sessions")] = 32
     max_distant_peers: Annotated[int, _limit(0, 65_536, "peers")] = 256

@@ -9,6 +9,11 @@ from actors.protocol.blocks import Head
 from actors.protocol.grants import Piece
 from transport.message import Message, Secret, local, part, wire
 
+SHARES_MAX = 8
+"""A session goes over 1 path to this many disjoint ones."""
+WEIGHT_MAX = 16
+"""A session weighs 1 to this: what it gets of a link, and of the turns of a relay (R13)."""
+
 
 @part
 class SessionId:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.lanes import CHUNK_MAX, LANES_MAX, WEIGHT_MAX, WINDOW, Chunk, Lane, Lanes
-from actors.protocol.relay import ChunkId, LaneOpened, SessionId
+from actors.lanes import CHUNK_MAX, LANES_MAX, WINDOW, Chunk, Lane, Lanes
+from actors.protocol.relay import WEIGHT_MAX, ChunkId, LaneOpened, SessionId
 from transport.message import Secret
 
 EPOCH = bytes(16)

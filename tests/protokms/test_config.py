@@ -212,6 +212,7 @@ def test_a_misspelt_key_is_recognised(made: Path, table: Table) -> None:
         ("relay.expiry_s", lambda t: t.update(relay={"refresh_s": 5.0, "expiry_s": 9.0})),
         ("relay.max_sessions_per_sae", lambda t: t.update(relay={"max_sessions": 3})),
         ("relay.paths", lambda t: t.update(relay={"paths": 9})),
+        ("relay.weight", lambda t: t.update(relay={"weight": 17})),
         ("relay.on_demand", lambda t: t.update(relay={"on_demand": "yes"})),
         ("transport.idle_s", lambda t: t["transport"].update(idle_s=0)),
         ("metrics.bind", lambda t: t["metrics"].update(bind=t["etsi014"]["bind"])),

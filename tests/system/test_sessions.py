@@ -169,6 +169,7 @@ def test_a_session_that_was_removed_stays_so_over_a_restart() -> None:
         ({"destination": "n4", "n": 0}, "malformed"),
         ({"destination": "n4", "n": 9}, "malformed"),
         ({"destination": "n4", "weight": 0}, "malformed"),
+        ({"destination": "n4", "weight": 17}, "malformed"),
         ({"destination": "n4", "low_bits": 2, "high_bits": 1}, "malformed"),
         ({"destination": "n4", "paths": (("n1", "n2", "n4"), ("n1", "n3", "n4"))}, "malformed"),
         ({"destination": "n4", "paths": (("n2", "n4"),)}, "malformed"),
