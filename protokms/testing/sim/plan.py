@@ -16,7 +16,7 @@ RING = "a-b a-d b-c c-d"
 """Two disjoint paths lead from each node to the opposite one; sessions there take both."""
 
 NETWORKS = {
-    "a-b": 14,
+    "a-b": 10,
     "a-b b-c": 2,
     "a-b b-c a-c": 1,
     "a-b a-c a-d": 1,
