@@ -31,6 +31,7 @@ class Story:
     def __init__(self, mode: str = "confirmed") -> None:
         dice = random.Random(1)
         self.now, self.number = 10.0, 0
+        self.ahead = {"a": 0.0, "b": 0.0}
         self.payloads = {seq: dice.randbytes(800) for seq in range(4)}
         self.rows: dict[tuple[str, str], list[Row]] = {}
         self.checker = Checker(
@@ -39,7 +40,7 @@ class Story:
             lambda _sender, _to, seq: self.payloads[seq],
             lambda one, other: one != other,
             now=lambda: self.now,
-            age=lambda _: self.now,
+            age=lambda node: self.now + self.ahead[node],
         )
         for payload in self.payloads.values():
             self.checker.octets.draw(payload)
@@ -432,14 +433,15 @@ def test_trouble_excuses_a_refusal_for_a_while_and_no_longer() -> None:
 
 
 def test_a_key_may_be_gone_after_its_time_or_with_a_rolled_back_node() -> None:
-    old, back = Story(), Story()
-    for story in (old, back):
+    old, leapt, back = Story(), Story(), Story()
+    for story in (old, leapt, back):
         story.given()
     old.now += TTL_S
+    leapt.ahead["a"] += TTL_S  # before it was held, its time ran on the clock of its issuer
     back.checker.restored("b", kept=())
 
-    old.refuse("no_such_key")
-    back.refuse("no_such_key")
+    for story in (old, leapt, back):
+        story.refuse("no_such_key")
 
 
 def test_nothing_is_promised_between_a_liar_and_its_peer() -> None:

@@ -157,10 +157,11 @@ class Checker:
                 self.octets.key(name, key, drawn=self._whole(op))
             self._durable(op, got.grant, list(ages))
         mode = self._terms.mode if op.peer not in ("", op.node) else "own"
-        told = Told(ask, op.node, ages, mode, op.end, excused=betrayed)
+        age = self._age(op.node)
+        told = Told(ask, op.node, ages, mode, op.end, age, excused=betrayed)
         self.deliveries.tell(got.grant, told)
         for slave in () if betrayed else ask.slaves:
-            if self.deliveries.waiting(ask.master, slave) > self._terms.pair_octets:
+            if self.deliveries.waiting(ask.master, slave, op.end) > self._terms.pair_octets:
                 raise BrokenPromise("P8", f"more lies undelivered for {slave} than may")
 
     def _whole(self, op: Operation) -> bool:

@@ -46,6 +46,7 @@ class Told:
     """The nodes of the slaves, and what their clocks had counted then."""
     mode: str
     at: float
+    issuer_age: float
     excused: bool = False
     starts: dict[str, int] = field(default_factory=dict)
     """How often these nodes had been started again by then."""
@@ -86,7 +87,7 @@ class Deliveries:
         if told is None or told.excused or slave not in told.ask.slaves:
             return False
         node = self._home[slave]
-        if node in told.forgotten or self._age(node) - told.ages[node] > self._ttl_s - SLACK_S:
+        if node in told.forgotten or self._lived(told, node, now) > self._ttl_s - SLACK_S:
             return False
         due = self._at(name, slave)
         if due.asking or due.state in ("written", "unclear"):
@@ -100,6 +101,14 @@ class Deliveries:
             return sure and begins <= now < due.since + WRITING_S + window
         sure = not self._troubles.any(_CLOCKS, (node,), due.since + 0.001, now)
         return sure and now < due.since + window
+
+    def _lived(self, told: Told, node: str, now: float) -> float:
+        """Return how much of its time a grant may have lived, at most.
+
+        It counts on the clock of its issuer until it is held, and of the slaves' node from then on.
+        """
+        ahead = self._age(told.issuer) - told.issuer_age - (now - told.at)
+        return self._age(node) - told.ages[node] + max(0.0, ahead)
 
     def invoked(self, op: Operation) -> None:
         """A slave asks for keys: note which of them it must get."""
@@ -136,15 +145,14 @@ class Deliveries:
         if self._age(node) - told.ages[node] > most + SLACK_S:
             raise BrokenPromise("R12", f"{name} given to {slave} after its time")
 
-    def waiting(self, master: str, slave: str) -> int:
+    def waiting(self, master: str, slave: str, now: float) -> int:
         """Octets of a pair that lie at the slaves' side for sure: nobody has asked for them."""
-        now = self._age(self._home[slave])
         octets = 0
         for id_, told in self.told.items():
             gone = told.excused or self._home[slave] in told.forgotten
             if gone or told.ask.master != master or slave not in told.ask.slaves:
                 continue
-            if now - told.ages[self._home[slave]] < self._ttl_s - SLACK_S:
+            if self._lived(told, self._home[slave], now) < self._ttl_s - SLACK_S:
                 names = (KeyName(id_, index) for index in range(told.ask.number))
                 whole = sum(self._untouched(name, slave) for name in names)
                 octets += whole * told.ask.size
