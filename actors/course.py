@@ -37,6 +37,8 @@ class Course:
     serial: int = 0
     failures: int = 0
     looked: float = 0.0
+    wanted: float = 0.0
+    """When it was last known that somebody wants it; counts for one made on demand."""
     curious: bool = False
     """Whether the network has changed since it was last looked for better paths."""
     missed: dict[int, int] = field(default_factory=dict)

@@ -148,7 +148,7 @@ class Crossing(Distant):
         if len(self.lanes) >= self.options.max_crossing:
             return "not_allowed"
         if not after:
-            return self.no_store(ask.session.origin)
+            return self.no_store(ask.session.origin, theirs=True)
         if not self.usable(after):
             return "no_route"
         origin, lanes = ask.session.origin, self.lanes.values()

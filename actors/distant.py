@@ -19,7 +19,7 @@ class SessionOptions:
     """What the composition of a node tells its sessions; `subtree` makes that of a distant peer.
 
     `accept`: stores for peers who set up a session to here; `on_demand`: sessions to peers that
-    an SAE here wants keys with. `refresh_s` and `expiry_s` are seconds.
+    an SAE here wants keys with. `refresh_s`, `expiry_s` and `idle_s` are seconds.
     """
 
     signing: Secret
@@ -35,6 +35,7 @@ class SessionOptions:
     max_crossing: int = 4096
     refresh_s: float = 5.0
     expiry_s: float = 15.0
+    idle_s: float = 3_600.0
 
 
 class Distant(Watching):
@@ -47,14 +48,18 @@ class Distant(Watching):
         """Distant peers with a key store here."""
         self._starting: dict[str, list[Callable[[str], None]]] = {}
 
-    def no_store(self, peer: str) -> str:
-        """Tell why there is no store for a peer and none can be made, or nothing."""
+    def no_store(self, peer: str, *, theirs: bool = False) -> str:
+        """Tell why there is no store for a peer and none can be made, or nothing.
+
+        `theirs`: for a session that begins there; what begins here is not for `accept` to stop.
+        """
         if peer in self.linked:
             return "not_allowed"  # what we share with a neighbour comes from a quantum link
         if peer in self.stores or peer in self._starting:
             return ""
         full = len(self.stores) + len(self._starting) >= self.options.max_distant
-        return "" if self.options.accept and not full else "not_allowed"
+        welcome = self.options.accept or not theirs
+        return "" if welcome and not full else "not_allowed"
 
     def have_store(self, peer: str, then: Callable[[str], None]) -> None:
         """Have a key store and a virtual link for a distant peer; `then` hears a code, or none."""

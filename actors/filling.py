@@ -45,6 +45,7 @@ class Filling(SharedStream):
         self._demand_told, self._demand_at = (0, 0), NEVER
         self._their_demand, self._heard_at = (0, 0), NEVER
         self._marks_at = NEVER
+        self._used_at = NEVER
         self.asked_at = NEVER
 
     # Between two marks
@@ -74,12 +75,19 @@ class Filling(SharedStream):
         self.level.fix(news.low_bits // 8, news.high_bits // 8)
         self._follow()
 
+    @handles(links.AskUse)
+    def on_ask_use(self, _: links.AskUse) -> links.Used:
+        """Say how long nobody has wanted anything."""
+        return links.Used(idle_s=self.clock.now - self._used_at)
+
     @handles(blocks.Demand)
     def on_demand(self, word: blocks.Demand) -> None:
         """What the other end is asked for: bits for it are filled in from here as well."""
         if self.admit(word.head):
             self._their_demand = _sane(word.rate), _sane(word.most)
             self._heard_at = self.clock.now
+            if any(self._their_demand):
+                self._used_at = self.clock.now
             self._follow()
 
     def hand_over(self) -> None:
@@ -133,6 +141,8 @@ class Filling(SharedStream):
     def _measure(self, now: float) -> None:
         told, at = self._demand_told, self._demand_at
         new = self.demand.tick(now)
+        if any(new):
+            self._used_at = now
         moved = any(abs(one - two) > max(one, two) // 4 for one, two in zip(new, told, strict=True))
         if moved or (now - at >= DEMAND_EVERY_S and any(new)):
             self._demand_told, self._demand_at = new, now

@@ -49,6 +49,7 @@ class Origin(SettingUp):
             for course in self.courses.values():
                 if course.established:
                     self._refresh(course)
+            self.look_for_idle(now)
         for course in self.courses.values():
             if course.established:
                 self._look_for_better(course)
@@ -56,6 +57,9 @@ class Origin(SettingUp):
         self.system.meter.set("protokms_sessions", len(self.courses))
         self.system.meter.set("protokms_sessions_established", standing)
         self.system.meter.set("protokms_lanes", len(self.lanes))
+
+    def look_for_idle(self, now: float) -> None:
+        """From time to time: who makes sessions on demand ends them, too."""
 
     def _refresh(self, course: Course) -> None:
         assert course.session, "it stands"

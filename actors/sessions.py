@@ -1,15 +1,18 @@
 """Sessions that begin here, as they are asked for; origin drives them, crossing serves others."""
 
 from collections.abc import Callable
+from functools import partial
 
 from actors.base import Drop, Later, System, handles
 from actors.course import ESTABLISHED, Course
 from actors.crossing import TICK_S, Tick
 from actors.distant import SessionOptions
 from actors.origin import Origin
-from actors.protocol import peers, sessions
+from actors.protocol import links, peers, sessions
 from actors.protocol.common import Failed, Health, Healthy, Refused
+from actors.setting_up import PATHS_S
 from actors.terms import STORE, Terms, terms_of
+from transport.message import Message
 
 
 class SessionManager(Origin):
@@ -24,7 +27,7 @@ class SessionManager(Origin):
         for row in self.system.load(STORE):
             if row.kind == "terms":
                 terms = Terms.read(row.clear)
-                self.courses[terms.destination] = Course(terms)
+                self.courses[terms.destination] = Course(terms, wanted=self.system.now())
                 self._found.append(terms.destination)  # its store may never have come
             elif row.kind == "peer":
                 self._found.append(row.id.decode())
@@ -65,7 +68,8 @@ class SessionManager(Origin):
             self.close_course(course)
             course.terms, course.paths, course.failures = terms, (), 0
         elif course is None:
-            course = self.courses[terms.destination] = Course(terms)
+            course = Course(terms, wanted=self.system.now())
+            self.courses[terms.destination] = course
         if answer:
             course.answers.append(answer)
         kept = course
@@ -112,6 +116,8 @@ class SessionManager(Origin):
             raise Refused("no_such_peer", peer)
         if peer == me or peer in self.linked:
             return sessions.SessionEnsured()
+        if course := self.courses.get(peer):
+            course.wanted = self.system.now()
         stored, filled = peer in self.stores, peer in self.courses or self.fills(peer)
         if stored and filled:
             return sessions.SessionEnsured()
@@ -144,6 +150,23 @@ class SessionManager(Origin):
             self.log.info("session_given_up", to=vain[0], sae=sae)
             self._drop(vain[0], lambda: None)
         return self._no_more(sae)
+
+    def look_for_idle(self, now: float) -> None:
+        """Ask the stores of sessions on demand that nobody has asked for lately."""
+        for to, course in self.courses.items():
+            if course.terms.sae and now - course.wanted >= self.options.idle_s:
+                store = self.here(f"key_store/{to}")
+                self.ask(store, links.AskUse(), partial(self._used, course), PATHS_S)
+
+    def _used(self, course: Course, reply: Message) -> None:
+        """End a session on demand that is of no use any more; a fresh request makes it again."""
+        to, now = course.terms.destination, self.system.now()
+        if self.courses.get(to) is not course or not isinstance(reply, links.Used):
+            return
+        course.wanted = max(course.wanted, now - reply.idle_s)
+        if course.terms.sae and now - course.wanted >= self.options.idle_s:
+            self.log.info("session_idle", to=to, sae=course.terms.sae)
+            self._drop(to, lambda: None)
 
     def _no_more(self, sae: str) -> str:
         """Tell why no session is made on demand for this SAE, or nothing."""

@@ -174,6 +174,7 @@ class Relay(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_crossing: Annotated[int, _limit(0, 1_000_000, "shares of sessions")] = 4_096
     refresh_s: Annotated[float, _limit(1, 600, "seconds")] = 5.0
     expiry_s: Annotated[float, _limit(3, 1_800, "seconds")] = 15.0
+    idle_session_s: Annotated[float, _limit(60, 31_536_000, "seconds")] = 3_600.0
 
 
 Outages = Annotated[

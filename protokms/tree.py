@@ -200,6 +200,7 @@ class Tree:
             max_crossing=relay.max_crossing,
             refresh_s=relay.refresh_s,
             expiry_s=relay.expiry_s,
+            idle_s=relay.idle_session_s,
         )
 
     def _options(self, peer: str) -> StoreOptions:

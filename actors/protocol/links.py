@@ -72,5 +72,17 @@ class Marks(Message):
 
 
 @local
+class AskUse(Message):
+    """How long ago was a store without a quantum link last of use? Asked by `sessions`."""
+
+
+@local
+class Used(Message):
+    """So many seconds ago SAEs at either end wanted keys of it; very many: never that we know."""
+
+    idle_s: float
+
+
+@local
 class AskLink(Message):
     """A link says that it (re)started; the store answers with `LinkOpened` or `LinkClosed`."""

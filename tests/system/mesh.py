@@ -48,6 +48,7 @@ class Store(Actor):
         self.peer = peer
         self.last: Say | None = None
         self.marks: list[links.Marks] = []
+        self.used_at = 0.0
 
     def started(self) -> None:
         self.tell(Address("peer_manager", self.system.node), peers.Subscribe())
@@ -76,6 +77,10 @@ class Store(Actor):
     @handles(links.Marks)
     def take_marks(self, marks: links.Marks) -> None:
         self.marks.append(marks)
+
+    @handles(links.AskUse)
+    def tell_use(self, _: links.AskUse) -> links.Used:
+        return links.Used(idle_s=self.system.now() - self.used_at)
 
 
 class Distant(Store):

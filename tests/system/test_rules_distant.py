@@ -63,6 +63,25 @@ def code(answer: Message) -> str:
     return answer.code
 
 
+def idle_s(pair: Pair, at: str) -> float:
+    answer = pair.cluster.ask(pair.at(at), links.AskUse())
+    assert isinstance(answer, links.Used)
+    return answer.idle_s
+
+
+@pytest.mark.parametrize("at", ["a", "b"])
+def test_both_ends_know_when_keys_were_wanted_at_either(at: str) -> None:
+    pair, link = distant()
+    fill(pair, link)
+    assert min(idle_s(pair, "a"), idle_s(pair, "b")) > 1e6  # never
+
+    pair.key(1, 32, at=at)
+    pair.cluster.advance(1000.0)
+
+    assert 500.0 < idle_s(pair, "a") <= 1000.0
+    assert 500.0 < idle_s(pair, "b") <= 1000.0
+
+
 # Marks
 
 

@@ -10,7 +10,7 @@ from actors.protocol.common import Failed, Health, Healthy
 from actors.protocol.relay import LaneBroken, LaneClosed, LaneOpened, SessionId
 from actors.protocol.sessions import EnsureSession, SessionAdded, SessionEnsured, SessionRemoved
 from actors.sessions import SessionManager
-from tests.system.mesh import Lanes, Mesh, chain, ring
+from tests.system.mesh import Distant, Lanes, Mesh, chain, ring
 from transport.message import Message
 
 SETTLED_S = 7.0
@@ -226,7 +226,17 @@ def test_a_hop_without_bits_is_named() -> None:
 def test_a_destination_that_accepts_nobody_is_named() -> None:
     mesh = mesh_of(chain(3), relay={"accept": False})
     asked = mesh.add("n1", "n3")
-    assert asked == Failed(code="not_allowed", why="n1: no room for another distant peer")
+    assert asked == Failed(code="not_allowed", why="refused by n3")
+    assert mesh.seen("n1", "n3").paths == (("n1", "n2", "n3"),)
+
+
+def test_who_accepts_nobody_begins_sessions_nevertheless() -> None:
+    mesh = mesh_of(chain(3))
+    begins = mesh.actor("sessions@n1", SessionManager)
+    begins.options = dataclasses.replace(begins.options, accept=False)
+
+    assert mesh.add("n3", "n1") == Failed(code="not_allowed", why="refused by n1")
+    assert isinstance(mesh.add("n1", "n3"), SessionAdded)
 
 
 def test_a_hop_that_carries_too_many_is_named() -> None:
@@ -640,6 +650,33 @@ def test_a_session_on_demand_that_came_to_nothing_makes_room_for_another_of_that
     assert isinstance(stranger, Failed)
     assert same == SessionEnsured()
     assert [it.destination for it in mesh.all("a").sessions] == ["c", "d"]
+
+
+def test_a_session_on_demand_that_nobody_uses_is_ended_and_made_again() -> None:
+    mesh = mesh_of(chain(4), relay={"idle_s": 60.0})
+    ensure(mesh, "n1", "n4")
+    mesh.add("n1", "n3")
+    mesh.advance(50.0)
+    mesh.actor("key_store/n4@n1", Distant).used_at = mesh.cluster.nodes["n1"].now()
+
+    mesh.advance(50.0)
+    assert established(mesh, "n1", "n4")
+    mesh.advance(20.0)
+    assert [it.destination for it in mesh.all("n1").sessions] == ["n3"]
+    assert mesh.all("n2").crossing == 1
+
+    ensure(mesh, "n1", "n4")  # its store says still that it was not used for long
+    mesh.advance(50.0)
+    assert established(mesh, "n1", "n4")
+
+
+def test_a_session_on_demand_that_somebody_asks_for_again_goes_on() -> None:
+    mesh = mesh_of(chain(4), relay={"idle_s": 60.0})
+    for _ in range(3):
+        ensure(mesh, "n1", "n4")
+        mesh.advance(50.0)
+
+    assert established(mesh, "n1", "n4")
 
 
 def test_stores_of_distant_peers_are_bounded_at_both_ends() -> None:
