@@ -37,7 +37,7 @@ REFUSALS: dict[str, tuple[int, str, int]] = {
     "not_named": (401, "this SAE is not named for one or more of the keys", 0),
     "malformed": (400, "", 0),
     "not_allowed": (400, "", 0),
-    SETTING_UP: (503, "keys with the KME of the other SAE are on their way; ask again later", 2),
+    SETTING_UP: (503, "a session with the KME of the other SAE is being set up; ask again", 2),
     "no_route": (503, "no way over trusted nodes leads to the KME of the other SAE now", 5),
     "not_enough_bits": (503, "the quantum links to the KME of the other SAE lack bits now", 5),
     "not_enough_disjoint_paths": (503, "too few disjoint ways lead to the KME of that SAE now", 30),

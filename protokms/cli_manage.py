@@ -153,8 +153,8 @@ def link_list(
         _table(_LINK, found["links"])
 
 
-_KEPT = ("no_route", "not_enough_bits", "not_enough_disjoint_paths")
-"""A session that is refused so may stand later; its node goes on trying."""
+_KEPT = ": refused by "
+"""What a session could not be set up for may pass: its node goes on trying. Bad terms it drops."""
 
 _SESSION = {
     "destination": "destination",
@@ -190,7 +190,7 @@ def _ask(
             typer.echo(json.dumps({"failed": {"code": no.code, "why": str(no)}}))
         else:
             typer.echo(str(no), err=True)
-            if isinstance(word, words.AddSession) and no.code in _KEPT:
+            if isinstance(word, words.AddSession) and _KEPT in str(no):
                 typer.echo("the session is kept, and tried again by itself", err=True)
         raise typer.Exit(1) from None
     if as_json:

@@ -97,7 +97,9 @@ def test_a_session_that_brings_no_bits_in_time_ends_in_a_503(hasty: Site) -> Non
     found = hasty.get(ENC)
 
     assert refusal(found) == {"status": 503, "code": "setting_up", "retry": 2}
-    assert found.json["message"].startswith("keys with the KME of the other SAE are on their way")
+    assert found.json["message"].startswith(
+        "a session with the KME of the other SAE is being set up"
+    )
 
 
 @pytest.mark.parametrize(

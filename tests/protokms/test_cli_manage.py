@@ -137,9 +137,30 @@ def test_misuse_exits_with_2(args: tuple[str, ...]) -> None:
     assert run(*args)[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("code", "why", "kept"),
+    [
+        ("not_allowed", "refused by kms-3", True),
+        ("not_allowed", "kms-1: kms-3 shares a quantum link with us", False),
+        ("not_enough_disjoint_paths", "kms-1: a node is on two of the paths", False),
+    ],
+)
+def test_a_refusal_tells_whether_the_session_is_kept(
+    a_lab: Path, monkeypatch: pytest.MonkeyPatch, code: str, why: str, kept: bool
+) -> None:
+    def refuse(*_: object) -> dict[str, Any]:
+        raise ManageFailed(code, f"{code}: {why}")
+
+    monkeypatch.setattr(manage_client, "ask", refuse)
+
+    _, _, err = run("session", "add", "kms-3", "--lab", str(a_lab), "--node", "kms-1")
+
+    assert ("tried again by itself" in err) is kept
+
+
 def test_a_refusal_exits_with_1_and_says_why(a_lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> dict[str, Any]:
-        raise ManageFailed("no_route", "no_route: kms-2")
+        raise ManageFailed("no_route", "no_route: refused by kms-2")
 
     monkeypatch.setattr(manage_client, "ask", refuse)
     where = ("--lab", str(a_lab), "--node", "kms-1")
@@ -148,9 +169,9 @@ def test_a_refusal_exits_with_1_and_says_why(a_lab: Path, monkeypatch: pytest.Mo
     status_json, out, _ = run("session", "add", "kms-9", *where, "--json")
 
     assert status == status_json == 1
-    assert err.startswith("no_route: kms-2\n")
+    assert err.startswith("no_route: refused by kms-2\n")
     assert "tried again by itself" in err
-    assert json.loads(out) == {"failed": {"code": "no_route", "why": "no_route: kms-2"}}
+    assert json.loads(out) == {"failed": {"code": "no_route", "why": "no_route: refused by kms-2"}}
 
 
 def test_a_node_that_does_not_run_exits_with_1(a_lab: Path) -> None:
