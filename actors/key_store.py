@@ -100,7 +100,7 @@ class KeyStore(Giving):
             self._asked.popleft()
             if isinstance(asked.ask, keys.Give):
                 self.seal(asked, asked.ask, now, self._volley)
-            else:
+            elif self._still_fits(asked, asked.ask):
                 made.append(self._allocate(asked, asked.ask, now))
         self.lease_ahead()
         if made and not local:
@@ -115,6 +115,19 @@ class KeyStore(Giving):
         if self.is_wanted(asked):
             self.forget(asked)
             asked.answer(Failed(code="timeout", why="no usable key material in time"))
+
+    def _still_fits(self, asked: Asked, ask: keys.GetKey) -> bool:
+        """Whether the limits of `local` grants hold after all that was answered meanwhile (R12)."""
+        if self.options.mode != "local":
+            return True
+        try:
+            for slave in ask.slaves:
+                self.check_peer_load(ask.master, slave, asked.octets)
+        except Refused as no:
+            self.shares.kept(asked.octets)
+            asked.answer(Failed(code=no.code, why=str(no)))
+            return False
+        return True
 
     def _volley_is_out(self) -> bool:
         """Whether so many announcements are on their way that the next one waits."""

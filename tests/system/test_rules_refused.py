@@ -61,3 +61,18 @@ def test_p9_a_store_that_does_not_know_the_directory_yet_asks_for_patience() -> 
     assert isinstance(early, Failed)
     assert early.code == "not_ready"
     assert isinstance(pair.enc(), keys.Keys)
+
+
+def test_r12_requests_that_wait_together_keep_the_limit_of_local_grants() -> None:
+    pair = Pair(mode="local", max_undelivered_bits_pair=64 * 8)
+    pair.fill()
+    master = pair.cluster.probe("master@a")
+    ask = keys.GetKey(master="alice", slaves=("bob",), number=1, size=40)
+    pair.cluster.slow_disk("a", 0.2)
+
+    for _ in range(3):
+        master.question(pair.at("a"), ask)
+    pair.cluster.advance(2.0)
+
+    assert len(master.of(keys.Keys)) == 1
+    assert [no.code for no in master.of(Failed)] == ["too_many_undelivered"] * 2
