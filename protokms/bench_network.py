@@ -9,6 +9,7 @@ import multiprocessing
 import random
 import resource
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -18,10 +19,14 @@ import structlog
 from actors.protocol import keys, sessions
 from actors.protocol.common import Health, Healthy
 from protokms.testing.kms import KmsNetwork
-from transport.envelope import Address
 
 SIZES = (10, 30, 100, 300, 1000)
-RATE_BIT_S = 100e3
+LINK = {"rate_bit_s": 400e3, "max_bytes": 16_000}
+"""Long datagrams, seldom: what is measured is the network, not the emulation of its links."""
+
+STORE = {"max_bits": 2 << 20}
+"""So little that every store fits into the memory of one machine."""
+
 CHORDS = 0.5
 """Links beside those of a spanning tree, per node."""
 
@@ -29,8 +34,12 @@ NEAR = 8
 """The tree joins a node to one of so many before it: long ways, as in a country."""
 
 CONVERGE_S = 120.0
-WAVE = 50
+WAVE = 100
+"""So many pairs ask at the same time."""
+
 WAIT_S = 30.0
+AGAIN_S = 0.5
+ANSWER_S = 5.0
 
 Figures = dict[str, Any]
 Say = Callable[[str], None]
@@ -39,21 +48,20 @@ Say = Callable[[str], None]
 def network(largest: int, pairs: int, say: Say, seed: int = 1) -> Figures:
     """Measure networks of growing size, up to `largest` nodes; `pairs` random pairs in each."""
     sizes = [size for size in SIZES if size < largest] + [largest]
-    figures: Figures = {"seed": seed, "link_bit_s": RATE_BIT_S, "nodes": {}}
+    figures: Figures = {"seed": seed, "link_bit_s": LINK["rate_bit_s"], "nodes": {}}
     for size in sizes:
         say(f"{size} nodes")
         fresh = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=fresh) as pool:
+        with ProcessPoolExecutor(1, mp_context=fresh, initializer=_quiet) as pool:
             figures["nodes"][size] = pool.submit(one_size, size, pairs, seed).result()
     return figures
 
 
 def one_size(size: int, pairs: int, seed: int) -> Figures:
     """Measure one network in this process."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     dice = random.Random(seed)  # noqa: S311 -- a network to be drawn again
-    begun = time.perf_counter()
-    kms = KmsNetwork(shape(size, dice), link={"rate_bit_s": RATE_BIT_S}, seed=seed)
+    begun, ran = time.perf_counter(), time.process_time()
+    kms = KmsNetwork(shape(size, dice), link=LINK, store=STORE, seed=seed)
     built = time.perf_counter()
     made: Figures = {
         "links": len(kms.cluster.links),
@@ -65,6 +73,7 @@ def one_size(size: int, pairs: int, seed: int) -> Figures:
     made |= _pairs(kms, dice, pairs)
     made["pairs_wall_s"] = round(time.perf_counter() - begun, 2)
     made["pair_frames_a_node"] = round((kms.cluster.net.carried - frames) / size, 1)
+    made["cpu_s"] = round(time.process_time() - ran, 1)
     made["rss_mib_at_the_end"] = _rss()
     made["rss_mib_a_node"] = round(_rss() / size, 2)
     return made
@@ -101,41 +110,67 @@ def _links_known(kms: KmsNetwork, node: str) -> int:
 
 
 def _pairs(kms: KmsNetwork, dice: random.Random, count: int) -> Figures:
-    """Fetch a key for random pairs of SAEs, some at a time: sessions first, then the keys."""
+    """Fetch a key for random pairs of SAEs, many pairs at a time; look that both ends got one."""
     saes = sorted(kms.saes)
     wanted = [tuple(dice.sample(saes, 2)) for _ in range(count)]
-    equal, refused, waits = 0, dict[str, int](), list[float]()
-    began = kms.cluster.now
+    began, asked = kms.cluster.now, _Asked(kms)
     for at in range(0, count, WAVE):
-        wave = wanted[at : at + WAVE]
-        _ensure(kms, wave)
-        for master, slave in wave:
-            asked = kms.cluster.now
-            made = kms.enc(master, slave, wait=WAIT_S)
-            if not isinstance(made, keys.Keys):
-                refused[made.code] = refused.get(made.code, 0) + 1
-                continue
-            waits.append(kms.cluster.now - asked)
-            taken = kms.dec(slave, master, made.grant)
-            equal += isinstance(taken, keys.KeysWithIds) and taken.octets[0] == made.octets
-    waits.sort()
+        asked.wave(wanted[at : at + WAVE])
+    waits = sorted(asked.waits)
     return {
         "pairs": count,
-        "equal": equal,
-        "refused": refused,
+        "equal": asked.equal,
+        "refused": dict(asked.refused),
         "pairs_s": round(kms.cluster.now - began, 1),
         "wait_p50_s": round(waits[len(waits) // 2], 2) if waits else None,
         "wait_p99_s": round(waits[int(0.99 * len(waits))], 2) if waits else None,
     }
 
 
-def _ensure(kms: KmsNetwork, wave: Sequence[tuple[str, ...]]) -> None:
-    """Have sessions for all pairs of a wave set up at the same time."""
-    homes = kms.saes
-    for master, slave in wave:
-        if homes[master] != homes[slave]:
-            body = sessions.EnsureSession(peer=homes[slave], sae=master)
-            kms.cluster.tell(str(Address("sessions", homes[master])), body)
+class _Asked:
+    """Asks for keys as the door of each node would: a session first, then again until it fills."""
+
+    def __init__(self, kms: KmsNetwork) -> None:
+        self._kms, self._homes = kms, kms.saes
+        self.equal, self.refused, self.waits = 0, Counter[str](), list[float]()
+
+    def wave(self, pairs: Sequence[tuple[str, ...]]) -> None:
+        """Ask for all these pairs at once; who has no key after `WAIT_S` is refused."""
+        began, missing = self._kms.cluster.now, list(pairs)
+        while missing:
+            late = list[tuple[str, ...]]()
+            for master, slave in missing:
+                why = self._key(master, slave)
+                waited = self._kms.cluster.now - began
+                if why in sessions.SOON and waited < WAIT_S:
+                    late.append((master, slave))
+                elif why:
+                    self.refused[why] += 1
+                else:
+                    self.waits.append(waited)
+            missing = late
+            if missing:
+                self._kms.advance(AGAIN_S)
+
+    def _key(self, master: str, slave: str) -> str:
+        """Fetch one key at both ends; return why there is none, or nothing."""
+        kms, far = self._kms, self._homes[slave]
+        ask = keys.GetKey(master=master, slaves=(slave,), number=1, size=32)
+        made = kms.cluster.ask(kms.store_of(master, slave), ask, ANSWER_S)
+        if not isinstance(made, keys.Keys):
+            code = getattr(made, "code", "malformed")
+            if code in sessions.SOON and far != self._homes[master]:
+                ensure = sessions.EnsureSession(peer=far, sae=master)
+                kms.cluster.tell(f"sessions@{self._homes[master]}", ensure)
+            return code
+        taken = kms.dec(slave, master, made.grant)
+        self.equal += isinstance(taken, keys.KeysWithIds) and taken.octets[0] == made.octets
+        return ""
+
+
+def _quiet() -> None:
+    """Let the nodes of this process log nothing."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def _rss() -> float:
