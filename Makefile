@@ -4,6 +4,7 @@ SOAK ?= 500
 SOAK_MINUTES ?= 30
 LAB ?= chain:2
 SEEDS ?= 1000
+NODES ?=
 JOBS ?= 2
 PY = .venv/bin/python
 LONG = $(PY) -m pytest -m soak -s -o faulthandler_timeout=0 -o timeout=0
@@ -15,6 +16,7 @@ help:
 	@echo "make test       the fast tests"
 	@echo "make test-all   the slow ones too: real sockets, processes, kill -9"
 	@echo "make sim        SEEDS=$(SEEDS) simulated networks under seeded faults, every promise checked"
+	@echo "                NODES=5-30 makes them random ones, of so many nodes"
 	@echo "make soak       SOAK_MINUTES=$(SOAK_MINUTES) of load and all kinds of faults on LAB=$(LAB)"
 	@echo "make kills      SOAK=$(SOAK) times kill -9 under load"
 	@echo "make check      format, lint, types, import contracts"
@@ -45,7 +47,7 @@ test-all: .venv/.test
 	@$(PY) -m pytest -m "not soak"
 
 sim: .venv/.run
-	@$(PY) -m protokms.testing.sim --seeds $(SEEDS) --jobs $(JOBS)
+	@$(PY) -m protokms.testing.sim --seeds $(SEEDS) --jobs $(JOBS) $(if $(NODES),--nodes $(NODES))
 
 soak: .venv/.test
 	SOAK_MINUTES=$(SOAK_MINUTES) LAB=$(LAB) $(LONG) tests/system/test_real_soak.py

@@ -12,12 +12,14 @@ from protokms.testing.sim import coverage, fault, runner
 from protokms.testing.sim.__main__ import main
 from protokms.testing.sim.fault import KINDS, Fault
 from protokms.testing.sim.liar import Liar
-from protokms.testing.sim.plan import LEAST_OPERATIONS, plan
+from protokms.testing.sim.plan import FAR_PAIRS, LEAST_OPERATIONS, plan
 from protokms.testing.sim.shrink import shrink
 from protokms.testing.sim.world import run
 from transport.codec import MAX_FRAME
 
 SEEDS = 100
+RANDOM_SEEDS = 3
+"""More of them: `make sim SEEDS=200 NODES=5-30`."""
 
 
 def test_a_seed_is_a_plan_and_another_seed_another() -> None:
@@ -72,6 +74,43 @@ def test_a_liar_says_every_word_there_is() -> None:
 
     assert {word for word, _ in lies} >= {*DOORS, *ANSWERS}
     assert all(len(frame) <= MAX_FRAME for _, frame in lies)
+
+
+def test_a_random_network_has_so_many_nodes_and_all_are_connected() -> None:
+    drawn = [plan(seed, sizes=(5, 30)) for seed in range(60)]
+
+    assert drawn[7] == plan(7, sizes=(5, 30))
+    assert len({each.nodes for each in drawn}) == 60
+    assert {len(each.names) for each in drawn} <= {*range(5, 31)}
+    assert all(each.far and 0 < len(each.distant) <= FAR_PAIRS for each in drawn)
+    for each in drawn:
+        reached = {each.names[0]}
+        for _ in each.names:
+            reached |= {end for link in each.links if reached & set(link) for end in link}
+        assert reached == set(each.names)
+
+
+def test_a_failure_in_a_random_network_says_how_to_draw_it_again() -> None:
+    failure = runner.Failure(17, "P1", "twice", 3.0, None, (5, 30))
+
+    assert failure.command == f"{runner.MODULE} --seed 17 --nodes 5-30"
+
+
+@pytest.mark.parametrize("sizes", ["3-9", "9-5", "5-53", "many", "-", "5-", ""])
+def test_sizes_that_are_none_are_refused(sizes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([f"--nodes={sizes}"])
+
+    assert "--nodes" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(RANDOM_SEEDS))
+def test_no_promise_is_broken_in_random_networks(seed: int) -> None:
+    counted = runner.total([seed], sizes=(5, 30))
+
+    assert [each.command for each in counted.failures] == []
+    assert counted.least_operations >= LEAST_OPERATIONS
 
 
 @pytest.mark.slow

@@ -4,17 +4,20 @@ import argparse
 import sys
 
 from protokms.testing.sim import coverage, fault, runner
-from protokms.testing.sim.plan import plan
+from protokms.testing.sim.plan import NODES_MAX, Sizes, plan
 
 _SHRINK_MAX = 3
+_NODES_LEAST = 4
+"""Fewer might leave no pair without a common link."""
 
 
 def main(words: list[str] | None = None) -> int:
     """Run what the command line asks for; 1 if a promise was broken."""
     asked = _parser().parse_args(words)
     if asked.seed is not None:
-        return _one(asked.seed, asked.faults, shrink=asked.shrink)
-    counted = runner.total(range(asked.first, asked.first + asked.seeds), asked.jobs)
+        return _one(asked.seed, asked.faults, asked.nodes, shrink=asked.shrink)
+    seeds = range(asked.first, asked.first + asked.seeds)
+    counted = runner.total(seeds, asked.jobs, asked.nodes)
     _say(str(counted))
     if asked.coverage:
         _say(coverage.table(counted.met))
@@ -25,8 +28,8 @@ def main(words: list[str] | None = None) -> int:
     return bool(counted.failures)
 
 
-def _one(seed: int, faults: str | None, *, shrink: bool) -> int:
-    wanted = plan(seed, None if faults is None else fault.read(faults))
+def _one(seed: int, faults: str | None, sizes: Sizes | None, *, shrink: bool) -> int:
+    wanted = plan(seed, None if faults is None else fault.read(faults), sizes)
     _say(f"seed {seed}: {wanted.nodes}, {wanted.mode}, {wanted.store}")
     result = runner.attempt(wanted)
     if isinstance(result, runner.Failure):
@@ -52,11 +55,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=100, help="run so many seeds")
     parser.add_argument("--first", type=int, default=0, help="from this one on")
     parser.add_argument("--jobs", type=int, default=1, help="on so many cores")
+    parser.add_argument(
+        "--nodes", type=_sizes, help="in random networks of so many nodes, such as 5-30"
+    )
     parser.add_argument("--coverage", action="store_true", help="print which fault met which word")
     parser.add_argument(
         "--no-shrink", dest="shrink", action="store_false", help="leave failures as they are"
     )
     return parser
+
+
+def _sizes(text: str) -> Sizes:
+    least, _, most = text.partition("-")
+    sizes = int(least), int(most)
+    if not _NODES_LEAST <= sizes[0] <= sizes[1] <= NODES_MAX:
+        raise ValueError(text)
+    return sizes
 
 
 def _say(text: str) -> None:

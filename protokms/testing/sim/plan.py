@@ -1,6 +1,7 @@
 """What one seed means: a network, its options, who asks for what, and a list of faults."""
 
 import random
+import string
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -31,6 +32,18 @@ FAR = True
 NETWORKS_FAR = {"a-b b-c": 0.8, "a-b a-c a-d": 1.0, "a-b b-c c-d d-e": 1.0, RING: 1.0}
 """In which share of the networks of a shape they do."""
 
+FAR_PAIRS = 16
+"""Of so many pairs without a common link SAEs ask, in a network that has more."""
+
+SMALL_BITS = 1 << 20
+"""What a store of a random network holds at most: full links are silent, and cost no time."""
+
+NODES_MAX = len(string.ascii_letters)
+"""Names of nodes have one letter here."""
+
+Sizes = tuple[int, int]
+"""The least and the largest number of nodes of a random network."""
+
 _FAR_TALKS = ("relay.", "sessions.")
 _SUBTREE_S = 8.0
 """Seconds between two crashes of actors of one node: a supervisor bears five in thirty."""
@@ -51,6 +64,8 @@ class Plan:
     delay_s: float
     far: bool = False
     """Whether SAEs of nodes that share no link ask for keys too."""
+    sizes: Sizes | None = None
+    """Between how many nodes a random network was asked for, if it was."""
     faults: list[Fault] = field(default_factory=list)
     length_s: float = LENGTH_S
 
@@ -71,15 +86,23 @@ class Plan:
 
     @property
     def distant(self) -> list[tuple[str, str]]:
-        """Pairs of nodes that share no quantum link."""
+        """Pairs of nodes that share no quantum link: all, or `FAR_PAIRS` of them."""
         links = {frozenset(ends) for ends in self.links}
-        return [ends for ends in combinations(self.names, 2) if frozenset(ends) not in links]
+        pairs = [ends for ends in combinations(self.names, 2) if frozenset(ends) not in links]
+        if len(pairs) <= FAR_PAIRS:
+            return pairs
+        return random.Random(f"pairs/{self.seed}").sample(pairs, FAR_PAIRS)  # noqa: S311
 
 
-def plan(seed: int, faults: list[Fault] | None = None) -> Plan:
-    """Draw the plan of a seed; `faults` take the place of those drawn."""
+def plan(seed: int, faults: list[Fault] | None = None, sizes: Sizes | None = None) -> Plan:
+    """Draw the plan of a seed; `faults` take the place of those drawn.
+
+    With `sizes` the network is a random one, of so many nodes, instead of one of `NETWORKS`.
+    """
     dice = random.Random(f"plan/{seed}")  # noqa: S311 -- a seed, not a secret
     nodes = dice.choices(list(NETWORKS), list(NETWORKS.values()))[0]
+    if sizes:
+        nodes = _random_network(dice, sizes)
     names = sorted(set(nodes) - set("- "))
     store: dict[str, Any] = {
         "mode": dice.choice(["confirmed", "confirmed", "local"]),
@@ -88,20 +111,33 @@ def plan(seed: int, faults: list[Fault] | None = None) -> Plan:
         "max_bits": dice.choice([64 << 20, 64 << 20, 1 << 20]),
         "max_undelivered_bits_pair": dice.choice([8 << 20, 8 << 20, 16 << 10]),
     }
+    if sizes:
+        store["max_bits"] = SMALL_BITS
     made = Plan(
         seed=seed,
         nodes=nodes,
         saes={f"{name}{number}": name for name in names for number in (1, 2)},
         mode=store["mode"],
         store=store,
-        far=bool(FAR and NETWORKS_FAR.get(nodes, 0.0) > dice.random()),
+        far=bool(FAR and NETWORKS_FAR.get(nodes, float(bool(sizes))) > dice.random()),
         small_leases=dice.random() < 0.6,  # noqa: PLR2004 -- odds
         files=dice.random() < 0.1,  # noqa: PLR2004 -- odds
         commit_s=dice.choice([0.0, 0.0, 0.002, 0.01]),
         delay_s=dice.choice([0.0, 0.002, 0.01]),
+        sizes=sizes,
     )
     made.faults.extend(_draw_faults(made, dice) if faults is None else sorted(faults))
     return made
+
+
+def _random_network(dice: random.Random, sizes: Sizes) -> str:
+    """Draw a tree, and half as many links beside it as it has nodes."""
+    names = string.ascii_letters[: dice.randint(*sizes)]
+    links = {(dice.choice(names[:number]), names[number]) for number in range(1, len(names))}
+    for _ in range(len(names) // 2):
+        one, other = sorted(dice.sample(range(len(names)), 2))
+        links.add((names[one], names[other]))
+    return " ".join(f"{one}-{other}" for one, other in sorted(links))
 
 
 def _draw_faults(made: Plan, dice: random.Random) -> list[Fault]:

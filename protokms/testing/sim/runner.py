@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from protokms.testing.sim.coverage import Pairs
 from protokms.testing.sim.fault import Fault, write
-from protokms.testing.sim.plan import Plan, plan
+from protokms.testing.sim.plan import Plan, Sizes, plan
 from protokms.testing.sim.promise import BrokenPromise
 from protokms.testing.sim.shrink import shrink
 from protokms.testing.sim.world import Outcome, run
@@ -20,19 +21,24 @@ MODULE = "python -m protokms.testing.sim"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A run that broke a promise; `faults` is None if they are those of the seed."""
+    """A run that broke a promise; `faults` is None if they are those of the seed.
+
+    `sizes` are those of the random network that was asked for, if it was.
+    """
 
     seed: int
     promise: str
     what: str
     at: float
     faults: tuple[Fault, ...] | None = None
+    sizes: Sizes | None = None
     trace: str = field(default="", repr=False)
 
     @property
     def command(self) -> str:
         """The command that repeats it."""
-        more = "" if self.faults is None else f" --faults {shlex.quote(write(self.faults))}"
+        more = f" --nodes {self.sizes[0]}-{self.sizes[1]}" if self.sizes else ""
+        more += "" if self.faults is None else f" --faults {shlex.quote(write(self.faults))}"
         return f"{MODULE} --seed {self.seed}{more}"
 
 
@@ -83,35 +89,40 @@ class Total:
 
 def attempt(wanted: Plan) -> Outcome | Failure:
     """Run one plan; whatever goes wrong is a failure, with the command that repeats it."""
-    drawn = plan(wanted.seed).faults
+    sizes = wanted.sizes
+    drawn = plan(wanted.seed, sizes=sizes).faults
     given = None if wanted.faults == drawn else tuple(wanted.faults)
     try:
         return run(wanted)
     except BrokenPromise as broken:
         why = traceback.format_exc() if broken.__cause__ else ""
-        return Failure(wanted.seed, broken.promise, str(broken), broken.at, given, why)
+        return Failure(wanted.seed, broken.promise, str(broken), broken.at, given, sizes, why)
     except Exception as error:
         trace = traceback.format_exc()
-        return Failure(wanted.seed, "ERROR", f"{type(error).__name__}: {error}", 0.0, given, trace)
+        what = f"{type(error).__name__}: {error}"
+        return Failure(wanted.seed, "ERROR", what, 0.0, given, sizes, trace)
 
 
-def _attempt_seed(seed: int) -> Outcome | Failure:
-    return attempt(plan(seed))
+def _attempt_seed(seed: int, sizes: Sizes | None) -> Outcome | Failure:
+    return attempt(plan(seed, sizes=sizes))
 
 
-def many(seeds: Iterable[int], jobs: int) -> Iterator[Outcome | Failure]:
+def many(
+    seeds: Iterable[int], jobs: int, sizes: Sizes | None = None
+) -> Iterator[Outcome | Failure]:
     """Run many seeds; results come in the order of the seeds."""
+    one = partial(_attempt_seed, sizes=sizes)
     if jobs == 1:
-        yield from map(_attempt_seed, seeds)
+        yield from map(one, seeds)
         return
     with ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(_attempt_seed, seeds, chunksize=4)
+        yield from pool.map(one, seeds, chunksize=4)
 
 
-def total(seeds: Iterable[int], jobs: int = 1) -> Total:
+def total(seeds: Iterable[int], jobs: int = 1, sizes: Sizes | None = None) -> Total:
     """Run many seeds, and count."""
     counted, begun = Total(), time.monotonic()
-    for result in many(seeds, jobs):
+    for result in many(seeds, jobs, sizes):
         counted.add(result)
     counted.real_s = time.monotonic() - begun
     return counted
@@ -123,13 +134,14 @@ def shrunk(failure: Failure) -> Failure:
 
     def fails(faults: list[Fault]) -> bool:
         nonlocal best
-        again = attempt(plan(failure.seed, faults))
+        again = attempt(plan(failure.seed, faults, failure.sizes))
         if isinstance(again, Failure) and again.promise == failure.promise:
             best = again
             return True
         return False
 
-    begun = plan(failure.seed).faults if failure.faults is None else failure.faults
+    drawn = plan(failure.seed, sizes=failure.sizes).faults
+    begun = drawn if failure.faults is None else failure.faults
     before = [fault for fault in begun if fault.at <= failure.at or not failure.at]
     if fails(before):
         shrink(before, fails)
