@@ -12,10 +12,11 @@ from protokms.testing.sim import coverage, fault, runner
 from protokms.testing.sim.__main__ import main
 from protokms.testing.sim.fault import KINDS, Fault
 from protokms.testing.sim.liar import Liar
-from protokms.testing.sim.plan import FAR_PAIRS, LEAST_OPERATIONS, plan
+from protokms.testing.sim.plan import FAR_PAIRS, LEAST_OPERATIONS, NODES_MAX, plan
 from protokms.testing.sim.shrink import shrink
 from protokms.testing.sim.world import run
 from transport.codec import MAX_FRAME
+from transport.envelope import Address
 
 SEEDS = 100
 RANDOM_SEEDS = 3
@@ -90,13 +91,20 @@ def test_a_random_network_has_so_many_nodes_and_all_are_connected() -> None:
         assert reached == set(each.names)
 
 
+def test_every_name_of_a_random_network_is_one_of_a_node() -> None:
+    names = plan(1, sizes=(NODES_MAX, NODES_MAX)).names
+
+    assert len(names) == NODES_MAX
+    assert [Address.parse(f"router@{name}").node for name in names] == names
+
+
 def test_a_failure_in_a_random_network_says_how_to_draw_it_again() -> None:
     failure = runner.Failure(17, "P1", "twice", 3.0, None, (5, 30))
 
     assert failure.command == f"{runner.MODULE} --seed 17 --nodes 5-30"
 
 
-@pytest.mark.parametrize("sizes", ["3-9", "9-5", "5-53", "many", "-", "5-", ""])
+@pytest.mark.parametrize("sizes", ["3-9", "9-5", "5-37", "many", "-", "5-", ""])
 def test_sizes_that_are_none_are_refused(sizes: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([f"--nodes={sizes}"])

@@ -38,7 +38,8 @@ FAR_PAIRS = 16
 SMALL_BITS = 1 << 20
 """What a store of a random network holds at most: full links are silent, and cost no time."""
 
-NODES_MAX = len(string.ascii_letters)
+_NAMES = string.ascii_lowercase + string.digits
+NODES_MAX = len(_NAMES)
 """Names of nodes have one letter here."""
 
 Sizes = tuple[int, int]
@@ -132,12 +133,12 @@ def plan(seed: int, faults: list[Fault] | None = None, sizes: Sizes | None = Non
 
 def _random_network(dice: random.Random, sizes: Sizes) -> str:
     """Draw a tree, and half as many links beside it as it has nodes."""
-    names = string.ascii_letters[: dice.randint(*sizes)]
+    names = _NAMES[: dice.randint(*sizes)]
     links = {(dice.choice(names[:number]), names[number]) for number in range(1, len(names))}
     for _ in range(len(names) // 2):
         one, other = sorted(dice.sample(range(len(names)), 2))
         links.add((names[one], names[other]))
-    return " ".join(f"{one}-{other}" for one, other in sorted(links))
+    return " ".join(sorted("-".join(sorted(ends)) for ends in links))
 
 
 def _draw_faults(made: Plan, dice: random.Random) -> list[Fault]:
