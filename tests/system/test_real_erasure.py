@@ -97,7 +97,7 @@ def bench(tmp_path: Path) -> Iterator[RealLab]:
     made = RealLab(tmp_path / "lab", pair(rate_bit_s=3e5))
     made.configure("store", erase_s=ERASE_S, redelivery_s=2.0, max_bits=ROOM)
     made.up()
-    made.await_keys()
+    made.await_keys(256)
     yield made
     made.down()
 
@@ -146,7 +146,7 @@ def test_delivered_keys_are_gone_from_both_disks(
     bench.down()
     bench.configure("store", mode=mode)
     bench.up()
-    bench.await_keys()
+    bench.await_keys(256)
     with bench.client("sae-1") as near, bench.client("sae-2") as far:
         sent = near.enc_keys("sae-2", 16, 1024)
         lay = thieves.remember(octets_of(sent))
