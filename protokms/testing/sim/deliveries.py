@@ -20,7 +20,8 @@ DURABLE_S = 1.0
 """Seconds after which a report is durable, if nothing happens to its node meanwhile."""
 
 _STOPPED = ("pause", "disk_full", "slow_disk", "down", "actor_crash")
-_CLOCKS = ("drift", "jump", *_STOPPED)
+_MOVED = ("drift", "jump")
+_CLOCKS = (*_MOVED, *_STOPPED)
 
 
 @dataclass(slots=True)
@@ -99,8 +100,15 @@ class Deliveries:
             begins = due.since + WRITING_S + SLACK_S
             sure = not self._troubles.any(_CLOCKS, (node,), due.since, now)
             return sure and begins <= now < due.since + WRITING_S + window
-        sure = not self._troubles.any(_CLOCKS, (node,), due.since + 0.001, now)
-        return sure and now < due.since + window
+        return not self._unsteady(node, due.since, now) and now < due.since + window
+
+    def _unsteady(self, node: str, since: float, now: float) -> bool:
+        """Whether a window that began then may have been longer or shorter.
+
+        A clock that jumps at that very moment counts; the stop that it began with does not.
+        """
+        moved = self._troubles.any(_MOVED, (node,), since, now)
+        return moved or self._troubles.any(_STOPPED, (node,), since + 0.001, now)
 
     def _lived(self, told: Told, node: str, now: float) -> float:
         """Return how much of its time a grant may have lived, at most.
@@ -170,9 +178,7 @@ class Deliveries:
             return asked > durable and not stopped
         if due.state == "broken":
             ends = due.since + self._redelivery_s + SLACK_S
-            return asked > ends and not self._troubles.any(
-                _CLOCKS, (node,), due.since + 0.001, asked
-            )
+            return asked > ends and not self._unsteady(node, due.since, asked)
         return False
 
     def refused(self, op: Operation, code: str, *, excused: bool) -> None:
