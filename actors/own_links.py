@@ -12,6 +12,8 @@ from actors.watching import Watching
 from transport.message import Message, Secret, local
 
 SETTLE_S = 0.25
+LEAST_S = 0.01
+"""Seconds a wait lasts at least: less may round to nothing, and never end on a still clock."""
 _STORE = "router"
 
 
@@ -65,12 +67,16 @@ class OwnLinks(Watching):
         if self._flooding or not self._news():
             return
         lost = {it.peer for it in self.told or ()} - {it.peer for it in self.links()}
-        rest = self.flooded + self.options.flood_s - self.system.now()
+        rest = self._rest()
         if rest <= 0 and lost:
             self.tell_links()
         elif not self._flood_set:
             self._flood_set = True
-            self.remind(max(rest, 0.0 if lost else SETTLE_S), Flood())
+            self.remind(max(rest, LEAST_S if lost else SETTLE_S), Flood())
+
+    def _rest(self) -> float:
+        """Seconds until the next flood may come."""
+        return self.flooded + self.options.flood_s - self.system.now()
 
     def _news(self) -> bool:
         """Whether the network should hear; who has no link yet waits for it, or it would be late.
@@ -86,7 +92,7 @@ class OwnLinks(Watching):
         """It is time, if there is still something to tell and nothing was told meanwhile."""
         if self.sender == self.address:
             self._flood_set = False
-            if self._news() and self.system.now() - self.flooded >= self.options.flood_s:
+            if self._news() and self._rest() <= 0:
                 self.tell_links()
             else:
                 self.look()
