@@ -54,6 +54,7 @@ class Connection(web.RequestHandler):
         self.caller = listener.identify(transport)
         self.seated = listener.seats.take(self.caller.sae)
         listener.live[self] = None
+        self._head_begins()
         if not self.seated:
             listener.loop.call_later(_UNSEATED_S, self.force_close)
 
@@ -66,12 +67,12 @@ class Connection(web.RequestHandler):
             self._timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Take octets; from the first of a head on, the rest must come within a time."""
+        """Take octets; from the first of a head on, the rest must come within a time.
+
+        The first head of a connection has no more, from TLS on: who says nothing keeps no seat.
+        """
         if not (self._busy or self._since):
-            listener = self._listener
-            self._since = listener.loop.time()
-            if self._timer is None:  # it is not cancelled by a request, it looks again
-                self._timer = listener.loop.call_later(listener.head_s, self._look)
+            self._head_begins()
         super().data_received(data)
 
     def begin(self) -> None:
@@ -146,6 +147,12 @@ class Connection(web.RequestHandler):
             response.headers["Retry-After"] = str(reply.retry_after)
         response.force_close()
         return response
+
+    def _head_begins(self) -> None:
+        listener = self._listener
+        self._since = listener.loop.time()
+        if self._timer is None:  # it is not cancelled by a request, it looks again
+            self._timer = listener.loop.call_later(listener.head_s, self._look)
 
     def _look(self) -> None:
         self._timer = None

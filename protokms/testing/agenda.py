@@ -83,14 +83,22 @@ class Agenda:
         raise RuntimeError(f"no rest after {STEPS} steps at {self.now} s")
 
     def advance(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-        """Let time pass, one timer after the other, or less of it if `until` comes true."""
+        """Let time pass, one timer after the other, or less of it if `until` comes true.
+
+        `RuntimeError` when timers of no time are set again and again, and none passes.
+        """
         end = self.now + seconds
         self.settle()
+        rings = 0
         while not until():
             if not self._timers or self._timers[0][0] > end:
                 self.now = end
                 return
+            before = self.now
             self.now, _, _, alarm = heapq.heappop(self._timers)
+            rings = rings + 1 if self.now == before else 0
+            if rings > STEPS:
+                raise RuntimeError(f"{STEPS} timers in a row at {self.now} s")
             if alarm.call:
                 alarm.call()
                 self.settle()

@@ -249,8 +249,9 @@ def test_a_slow_body_is_told_and_cut() -> None:
     assert code(answer) == "slow"
 
 
-def test_a_connection_that_says_nothing_is_closed() -> None:
-    site = Site(options(idle_timeout_s=0.02))
+@pytest.mark.parametrize("limit", ["idle_timeout_s", "head_timeout_s"])
+def test_a_connection_that_says_nothing_is_closed(limit: str) -> None:
+    site = Site(options(**{limit: 0.02}))
 
     async def story() -> bytes:
         reader, writer = await site.connect()

@@ -7,6 +7,7 @@ import pytest
 from actors.base import Actor, Later, Row, System, handles
 from actors.protocol.common import Failed, Ping, Refused
 from actors.protocol.peers import PeerDown, PeerUp
+from protokms.testing.agenda import Agenda
 from protokms.testing.cluster import ActorCrashed, Cluster, NoAnswer, parse
 from protokms.testing.disk import FileDisk
 from protokms.testing.steps import StepSystem
@@ -539,3 +540,18 @@ def test_networks_are_written_in_a_line(
 def test_nonsense_is_no_network() -> None:
     with pytest.raises(ValueError, match="a-b-c"):
         parse("a-b-c")
+
+
+def test_a_clock_that_stands_still_is_told_instead_of_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("protokms.testing.agenda.STEPS", 100)
+    agenda = Agenda()
+
+    def again() -> None:
+        agenda.later(0.0, again)
+
+    again()
+
+    with pytest.raises(RuntimeError, match="100 timers in a row at 0"):
+        agenda.advance(1.0)

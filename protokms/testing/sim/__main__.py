@@ -2,11 +2,13 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 
 from protokms.testing.sim import coverage, fault, runner
 from protokms.testing.sim.plan import NODES_MAX, Sizes, plan
 
 _SHRINK_MAX = 3
+_TOLD_EACH_S = 30.0
 _NODES_LEAST = 4
 """Fewer might leave no pair without a common link."""
 
@@ -17,7 +19,7 @@ def main(words: list[str] | None = None) -> int:
     if asked.seed is not None:
         return _one(asked.seed, asked.faults, asked.nodes, shrink=asked.shrink)
     seeds = range(asked.first, asked.first + asked.seeds)
-    counted = runner.total(seeds, asked.jobs, asked.nodes)
+    counted = runner.total(seeds, asked.jobs, asked.nodes, _progress(len(seeds)))
     _say(str(counted))
     if asked.coverage:
         _say(coverage.table(counted.met))
@@ -26,6 +28,21 @@ def main(words: list[str] | None = None) -> int:
     for number, failure in enumerate(counted.failures):
         _report(failure, shrink=asked.shrink and number < _SHRINK_MAX)
     return bool(counted.failures)
+
+
+def _progress(seeds: int) -> Callable[[runner.Total], None]:
+    """Make what says, on standard error and now and then, how far a long run is."""
+    told = 0.0
+
+    def tell(so_far: runner.Total) -> None:
+        nonlocal told
+        if so_far.real_s - told < _TOLD_EACH_S:
+            return
+        told = so_far.real_s
+        failed = ", ".join(str(failure.seed) for failure in so_far.failures) or "none"
+        sys.stderr.write(f"{so_far.runs} of {seeds} seeds, {told:.0f} s, failed: {failed}\n")
+
+    return tell
 
 
 def _one(seed: int, faults: str | None, sizes: Sizes | None, *, shrink: bool) -> int:

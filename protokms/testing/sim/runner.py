@@ -4,7 +4,7 @@ import shlex
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -119,12 +119,18 @@ def many(
         yield from pool.map(one, seeds, chunksize=4)
 
 
-def total(seeds: Iterable[int], jobs: int = 1, sizes: Sizes | None = None) -> Total:
-    """Run many seeds, and count."""
+def total(
+    seeds: Iterable[int],
+    jobs: int = 1,
+    sizes: Sizes | None = None,
+    tell: Callable[[Total], None] = lambda _: None,
+) -> Total:
+    """Run many seeds, and count; `tell(so_far)` after each."""
     counted, begun = Total(), time.monotonic()
     for result in many(seeds, jobs, sizes):
         counted.add(result)
-    counted.real_s = time.monotonic() - begun
+        counted.real_s = time.monotonic() - begun
+        tell(counted)
     return counted
 
 
