@@ -9,11 +9,12 @@ from functools import partial, reduce
 from operator import xor
 from typing import NamedTuple
 
-from actors.base import Actor, System, handles
+from actors.base import System, handles
 from actors.joining import Joining
 from actors.lanes import CHUNK_MAX, QUEUE_MAX, WINDOW
+from actors.link import AskAgain, Link
 from actors.protocol import links, relay
-from actors.protocol.common import Drain, Drained, Health, Healthy, Refused
+from actors.protocol.common import Health, Healthy, Refused
 from actors.protocol.relay import ChunkId, LaneClosed, LaneOpened, SessionId
 from actors.relay_out import ANSWER_S
 from actors.relay_queue import HOLD_S
@@ -32,14 +33,7 @@ PAUSE_S = 0.5
 """Seconds without a chunk after one that was not taken over."""
 SESSIONS_MAX = 8
 INCOMING_MAX = 64
-_ASK_S = 1.0
-_ASK_IDLE_S = 10.0
 _MICROSECONDS = 1_000_000
-
-
-@local
-class AskAgain(Message):
-    """Time to ask the store whether it wants anything."""
 
 
 @local
@@ -57,79 +51,63 @@ class Flight(NamedTuple):
     shares: set[int]
 
 
-class VirtualLink(Actor):
-    """Both ends of the sessions between this node and a distant peer; nothing of it is durable."""
+class VirtualLink(Link):
+    """Both ends of the sessions between this node and a distant peer."""
 
     def __init__(self, system: System, name: str, peer: str) -> None:
-        super().__init__(system, name)
+        super().__init__(system, name, peer)
         self._peer = peer
-        self._store = Address(f"key_store/{peer}", system.node)
         self._sessions = Address("sessions", system.node)
         self._outgoing: dict[SessionId, dict[int, LaneOpened]] = {}
         self._incoming: dict[tuple[SessionId, int], LaneOpened] = {}
         self._joining = Joining()
-        self._epoch: bytes | None = None
-        self._credit = 0
         self._session: SessionId | None = None
         """The session in use: all its lanes are open."""
         self._turn = 0
         self._flights: dict[int, Flight] = {}
         self._size, self._pace = CHUNK_FIRST, 1.0
-        self._paused = self._heard = self._draining = False
+        self._paused = False
         self._next_seq = int(system.now() * _MICROSECONDS)
         """No seq comes twice under an epoch, not even after a crash of this actor."""
 
     def started(self) -> None:
         """Ask for lanes, and the store for its epoch."""
         self.tell(self._sessions, relay.AskLanes())
-        self.ask_again(AskAgain())
+        self.on_ask_again(AskAgain())
 
     # What the store says
 
     @handles(AskAgain)
-    def ask_again(self, _: AskAgain) -> None:
-        """Ask every second until heard; later seldom, and only while there is nothing to do."""
-        idle = self._epoch is None or self._credit < CHUNK_MIN
-        if not self._draining and (idle or not self._heard):
-            self.tell(self._store, links.AskLink())
+    def on_ask_again(self, due: AskAgain) -> None:
+        """Forget shares whose others never came, too."""
         self._joining.forget(self.system.now())
-        self.go_on(_ASK_IDLE_S if self._heard else _ASK_S, AskAgain())
+        super().on_ask_again(due)
 
-    @handles(links.LinkOpened)
-    def on_opened(self, news: links.LinkOpened) -> None:
-        """Begin the epoch, or, if it is this one already, take note of the credit."""
-        if not self._from_store() or self._draining:
-            return
-        self._heard = True
-        if news.epoch != self._epoch:
-            self._close()
-            self._epoch = news.epoch
-            self.tell(self._store, links.Withdrawn(epoch=news.epoch))  # whatever a former life sent
-        self._credit = max(0, news.credit)
-        self._draw()
+    def idle(self) -> bool:
+        """Closed, or without credit for a chunk."""
+        return super().idle() or self.credit < CHUNK_MIN
 
-    @handles(links.LinkClosed)
-    def on_closed(self, _: links.LinkClosed) -> None:
-        """Neither draw nor take."""
-        if self._from_store():
-            self._heard = True
-            self._close()
+    def begin(self, epoch: bytes) -> bool:
+        """Whatever a former life has sent under this epoch does not count."""
+        self.tell(self.store, links.Withdrawn(epoch=epoch))
+        return True
 
-    @handles(links.Credit)
-    def on_credit(self, news: links.Credit) -> None:
-        """Draw so much more from now on."""
-        if self._from_store() and news.epoch == self._epoch:
-            self._credit = max(0, news.octets)
-            self._draw()
+    def go(self) -> None:
+        """Draw chunks as far as credit and the first relays allow."""
+        while (
+            self.epoch is not None
+            and self._session is not None
+            and not (self._paused or self.draining)
+            and len(self._flights) < IN_FLIGHT_MAX
+            and self.credit >= CHUNK_MIN
+        ):
+            size = min(self._size, self.credit)
+            self.credit -= size
+            self._send(self._session, self.epoch, size)
 
-    def _from_store(self) -> bool:
-        if self.sender == self._store:
-            return True
-        self._drop("not_the_store")
-        return False
-
-    def _close(self) -> None:
-        self._epoch, self._credit = None, 0
+    def end(self) -> None:
+        """Forget what is under way, and shares that wait for others."""
+        super().end()
         self._joining.clear()
         self._forget_flights()
 
@@ -183,14 +161,14 @@ class VirtualLink(Actor):
             self._withdraw()
         self._session = session
         self._pace = pace_of(lane.path for lane in self._outgoing[session].values())
-        self._draw()
+        self.go()
 
     def _withdraw(self) -> None:
         """What went over the old paths and is undecided must not count any more (R14)."""
         self._session = None
         self._forget_flights()
-        if self._epoch is not None:
-            self.tell(self._store, links.Withdrawn(epoch=self._epoch))
+        if self.epoch is not None:
+            self.tell(self.store, links.Withdrawn(epoch=self.epoch))
 
     def _forget_flights(self) -> None:
         self._turn += 1
@@ -199,19 +177,6 @@ class VirtualLink(Actor):
 
     # The origin
 
-    def _draw(self) -> None:
-        """Draw chunks as far as credit and the first relays allow."""
-        while (
-            self._epoch is not None
-            and self._session is not None
-            and not (self._paused or self._draining)
-            and len(self._flights) < IN_FLIGHT_MAX
-            and self._credit >= CHUNK_MIN
-        ):
-            size = min(self._size, self._credit)
-            self._credit -= size
-            self._send(self._session, self._epoch, size)
-
     def _send(self, session: SessionId, epoch: bytes, size: int) -> None:
         lanes, seq = self._outgoing[session], self._next_seq
         self._next_seq += 1
@@ -219,7 +184,7 @@ class VirtualLink(Actor):
         # First the store, then the world: the peer must never name bits that are unknown here.
         payloads = (Secret(octets),)
         via = tuple(lanes[share].path for share in sorted(lanes))
-        self.tell(self._store, links.Emitted(epoch=epoch, first=seq, payloads=payloads, via=via))
+        self.tell(self.store, links.Emitted(epoch=epoch, first=seq, payloads=payloads, via=via))
         self._flights[seq] = Flight(seq, self.system.now(), set(lanes))
         for share, part in enumerate(self._split(octets, len(lanes))):
             chunk = ChunkId(session, share, epoch, seq)
@@ -246,9 +211,9 @@ class VirtualLink(Actor):
         elif not self._paused:
             self._paused = True
             self.remind(PAUSE_S, GoOn(turn=self._turn))
-            self._drop("not_taken")
+            self.refuse("not_taken")
         del self._flights[seq]
-        self._draw()
+        self.go()
 
     def _adapt(self, took: float) -> None:
         """Make chunks smaller where bits are short, so that they arrive while they count."""
@@ -262,7 +227,7 @@ class VirtualLink(Actor):
         """Draw again."""
         if due.turn == self._turn:
             self._paused = False
-            self._draw()
+            self.go()
 
     # The far end
 
@@ -273,12 +238,12 @@ class VirtualLink(Actor):
         terms = self._incoming.get((chunk.session, chunk.share))
         if terms is None or self.sender != Address(terms.source, self.system.node):
             raise Refused("no_session", "that session does not end here")
-        if self._epoch is None or chunk.epoch != self._epoch:
-            self._drop("stale")
+        if self.epoch is None or chunk.epoch != self.epoch:
+            self.refuse("stale")
             raise Refused("stale", "the stores have resumed since, or have not")
         parts = self._joining.add(chunk, terms.shares, ask.payload, self.system.now())
         if parts and len(set(map(len, parts))) > 1:
-            self._drop("unequal")
+            self.refuse("unequal")
         elif parts:
             self._receive(chunk, terms.shares, xor_all([part.reveal() for part in parts]))
         return relay.Passed()
@@ -288,23 +253,16 @@ class VirtualLink(Actor):
         via = tuple(lane.path for lane in lanes if lane)
         payloads = (Secret(octets),)
         news = links.Received(epoch=chunk.epoch, seqs=(chunk.seq,), payloads=payloads, via=via)
-        self.tell(self._store, news)
+        self.tell(self.store, news)
         self._note("received", len(octets))
 
     # What the node says
 
-    @handles(Drain)
-    def drain(self, _: Drain) -> Drained:
-        """Draw and take nothing any more."""
-        self._draining = True
-        self._close()
-        return Drained()
-
     @handles(Health)
     def health(self, _: Health) -> Healthy:
         """Ready whenever it answers: a node serves its neighbours without any session."""
-        state = "open" if self._epoch and self._session else "closed"
-        facts = (("session", state), ("credit_octets", str(self._credit)))
+        state = "open" if self.epoch and self._session else "closed"
+        facts = (("session", state), ("credit_octets", str(self.credit)))
         return Healthy(ready=True, reasons=(), facts=facts)
 
     def _note(self, way: str, octets: int) -> None:
@@ -312,7 +270,8 @@ class VirtualLink(Actor):
         meter.add("protokms_virtual_chunks", peer=self._peer, way=way)
         meter.add("protokms_virtual_octets", octets, peer=self._peer, way=way)
 
-    def _drop(self, reason: str) -> None:
+    def refuse(self, reason: str) -> None:
+        """Count what came too late, from somebody else, or was not taken over."""
         self.system.meter.add("protokms_virtual_dropped", peer=self._peer, reason=reason)
 
 
