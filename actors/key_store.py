@@ -17,6 +17,7 @@ from actors.protocol.grants import Grant
 from actors.shared_stream import REPEATS_MAX
 from actors.standing import Epoch
 from actors.vault import Clock
+from actors.waking import Sleeper
 from transport.message import Secret
 
 UNACKED_MAX = 4096
@@ -63,6 +64,10 @@ class KeyStore(Giving):
         if self.options.mode == "local" and isinstance(ask, keys.GetKey):
             for slave in ask.slaves:
                 self.check_peer_load(ask.master, slave, needed)
+            if unsure := self.must_ask(ask.master, ask.slaves):
+                sleeper = Sleeper(partial(self.accept, asked), asked.answer, asked.until)
+                self.wait_for_loads(ask.master, unsure, sleeper)
+                return
         self.claim(needed)
         if len(self._asked) >= ASKED_MAX or self.issuer.unacked >= UNACKED_MAX:
             raise Refused("busy", "too many requests wait for the other KMS")
@@ -202,7 +207,7 @@ class KeyStore(Giving):
                 waiting.answer(Failed(code=code, why=f"refused by {self.store}"))
                 if code == "too_many_undelivered":  # for the next status
                     for slave in waiting.grant.slaves:
-                        self.ask_load(slave, [waiting.grant.master])
+                        self.ask_load(waiting.grant.master, slave)
             elif unheard:
                 self.alarm("local_grant_refused")
             self.system.meter.add("protokms_grants_refused", peer=self.store)

@@ -6,27 +6,27 @@ slaves' side has not acknowledged. Sizes are octets, not bits.
 """
 
 from collections import Counter
+from collections.abc import Hashable
+from typing import TypeVar
 
-from actors.protocol.grants import Grant
+from actors.protocol.grants import Grant, Load
+
+K = TypeVar("K", bound=Hashable)
 
 
 class Loads:
     """Octets not fetched yet, by pair of SAEs."""
 
     def __init__(self) -> None:
-        self._told: dict[str, dict[str, int]] = {}
+        self._pairs: dict[tuple[str, str], int] = {}
+        self._slaves: dict[str, int] = {}
         self._unheard: Counter[tuple[str, str]] = Counter()
         self._unheard_of: Counter[str] = Counter()
 
-    def told(self, master: str, slave: str, octets: int) -> None:
-        """The slaves' side says what it holds of a pair."""
-        masters = self._told.setdefault(slave, {})
-        if octets > 0:
-            masters[master] = octets
-        else:
-            masters.pop(master, None)
-        if not masters:
-            del self._told[slave]
+    def told(self, load: Load) -> None:
+        """The slaves' side says what it holds."""
+        _note(self._pairs, (load.master, load.slave), load.octets)
+        _note(self._slaves, load.slave, load.of_slave)
 
     def unheard(self, grant: Grant, sign: int = 1) -> None:
         """A grant is answered and not acknowledged; with `sign` -1 it is acknowledged."""
@@ -41,12 +41,15 @@ class Loads:
 
     def of_pair(self, master: str, slave: str) -> int:
         """Octets that this pair has not fetched."""
-        return self._told.get(slave, {}).get(master, 0) + self._unheard[master, slave]
+        return self._pairs.get((master, slave), 0) + self._unheard[master, slave]
 
     def of_slave(self, slave: str) -> int:
         """Octets that this SAE has not fetched, from whichever master here."""
-        return sum(self._told.get(slave, {}).values()) + self._unheard_of[slave]
+        return self._slaves.get(slave, 0) + self._unheard_of[slave]
 
-    def masters(self, slave: str) -> list[str]:
-        """Whose keys this SAE has not fetched, as was last told."""
-        return list(self._told.get(slave, ()))
+
+def _note(table: dict[K, int], key: K, octets: int) -> None:
+    if octets > 0:
+        table[key] = octets
+    else:
+        table.pop(key, None)

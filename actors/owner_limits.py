@@ -6,15 +6,18 @@ from actors.base import Later, System, handles
 from actors.issuer import Issuer
 from actors.keeper import StoreOptions
 from actors.protocol import grants, keys
-from actors.protocol.common import Refused
+from actors.protocol.common import Failed, Refused
 from actors.sealed_side import SealedSide
 from actors.shared_stream import REPEATS_MAX
 from actors.stream import NEVER
-from actors.waking import Sleeper
+from actors.vault import Clock
+from actors.waking import SLEEPERS_MAX, Sleeper, serve_all
 
 ASK_EVERY_S = 0.1
 BELIEVED_S = 10.0
 """How long a status believes what the slaves' side said; the slaves may have fetched since."""
+PAIRS_MAX = 1 << 16
+"""Pairs of which is known when the slaves' side was asked and heard; others are asked anew."""
 
 
 class OwnerLimits(SealedSide):
@@ -24,8 +27,11 @@ class OwnerLimits(SealedSide):
 
     def __init__(self, system: System, name: str, options: StoreOptions) -> None:
         super().__init__(system, name, options)
-        self._load_asked: dict[str, float] = {}
-        self._load_heard: dict[str, float] = {}
+        self._load_asked: dict[tuple[str, str], float] = {}
+        self._load_heard: dict[tuple[str, str], float] = {}
+        """Since both ends came in step: before, the other one may have held anything."""
+        self._unsure: list[Sleeper] = []
+        """Requests for `local` grants that wait for word of what was not fetched."""
 
     def check_ends(self, master: str, slaves: tuple[str, ...]) -> None:
         """Refuse what is not between an SAE here and SAEs at the peer (P5)."""
@@ -67,24 +73,54 @@ class OwnerLimits(SealedSide):
         for load in loads[:REPEATS_MAX]:
             here = self.homes.get(load.master) == self.system.node
             if here and self.homes.get(load.slave) == self.store:
-                self.issuer.loads.told(load.master, load.slave, load.octets)
-                self._load_heard[load.slave] = self.clock.now
+                self.issuer.loads.told(load)
+                _keep(self._load_heard, (load.master, load.slave), self.clock.now)
+        if loads:
+            woken, self._unsure = self._unsure, []
+            serve_all(woken)
+
+    def must_ask(self, master: str, slaves: tuple[str, ...]) -> list[str]:
+        """Of which slaves the peer has not said what is not fetched, in `local` mode (R12)."""
+        if self.options.mode != "local":
+            return []
+        return [slave for slave in slaves if (master, slave) not in self._load_heard]
+
+    def wait_for_loads(self, master: str, slaves: list[str], sleeper: Sleeper) -> None:
+        """Serve this once the peer has said what these slaves have not fetched."""
+        if len(self._unsure) >= SLEEPERS_MAX:
+            raise Refused("busy", f"too many requests wait for {self.store}")
+        self._unsure.append(sleeper)
+        for slave in slaves:
+            self.ask_load(master, slave)
+
+    def on_resumed(self) -> None:
+        """The peer may have gone back to a time when it held more."""
+        self._load_heard.clear()
+        super().on_resumed()
+
+    def on_tick(self, now: Clock) -> None:
+        """Ask again for those who wait, and give up on word that does not come."""
+        unsure, self._unsure = self._unsure, []
+        late = [sleeper for sleeper in unsure if sleeper.until <= now.now]
+        for sleeper in late:
+            sleeper.answer(Failed(code="timeout", why=f"{self.store} did not say what it holds"))
+        serve_all(sleeper for sleeper in unsure if sleeper.until > now.now)
+        super().on_tick(now)
 
     def check_peer_load(self, master: str, slave: str, octets: int) -> None:
         """A local grant is never refused by the peer for limits: check what it last said (R12)."""
         if octets > self._peer_room(master, slave):
-            self.ask_load(slave, self.issuer.loads.masters(slave))
+            self.ask_load(master, slave)
             raise Refused("too_many_undelivered", "fetch the keys that wait before asking for more")
 
-    def ask_load(self, slave: str, masters: list[str]) -> None:
+    def ask_load(self, master: str, slave: str) -> None:
         """The slaves may have fetched since: ask, so that the next question may pass."""
-        now = self.clock.now
-        known = self.homes.get(slave) == self.store
-        known = known and self.in_touch
-        if masters and known and now - self._load_asked.get(slave, NEVER) >= ASK_EVERY_S:
-            self._load_asked[slave] = now
-            head, some = self.standing.head(now=True), tuple(masters[:REPEATS_MAX])
-            self.tell(self.peer, grants.LoadQuery(head=head, slave=slave, masters=some))
+        now, pair = self.clock.now, (master, slave)
+        known = self.homes.get(slave) == self.store and self.in_touch
+        if known and now - self._load_asked.get(pair, NEVER) >= ASK_EVERY_S:
+            _keep(self._load_asked, pair, now)
+            head = self.standing.head(now=True)
+            self.tell(self.peer, grants.LoadQuery(head=head, master=master, slave=slave))
 
     def _peer_room(self, master: str, slave: str) -> int:
         loads, options = self.issuer.loads, self.options
@@ -103,9 +139,15 @@ class OwnerLimits(SealedSide):
         serves = not (self.standing.frozen or self.draining or self.system.disk_full)
         if self.reachable and serves:
             stored = self.shares.for_local(self.stream.stock)
-            recent = self.clock.now - self._load_heard.get(ask.slave, NEVER) < BELIEVED_S
+            heard = self._load_heard.get((ask.master, ask.slave), NEVER)
+            recent = self.clock.now - heard < BELIEVED_S
             if recent or self.options.mode == "local":
                 stored = min(stored, self._peer_room(ask.master, ask.slave))
-            masters = self.issuer.loads.masters(ask.slave)
-            self.ask_load(ask.slave, list(dict.fromkeys([ask.master, *masters])))
+            self.ask_load(ask.master, ask.slave)
         return keys.Stock(stored=stored // ask.size, capacity=self.max_octets // ask.size)
+
+
+def _keep(table: dict[tuple[str, str], float], pair: tuple[str, str], now: float) -> None:
+    table[pair] = now
+    if len(table) > PAIRS_MAX:
+        del table[next(iter(table))]

@@ -1,6 +1,5 @@
 """The slaves' side of a shared store: holds what the peer announces, hands it out (R9, P5)."""
 
-import itertools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -14,7 +13,6 @@ from actors.protocol.blocks import SegmentId
 from actors.protocol.common import Failed, Refused
 from actors.protocol.grants import Grant, Piece, Refusal
 from actors.protocol.peers import Located
-from actors.shared_stream import REPEATS_MAX
 from actors.vault import Clock
 from transport.message import Message, Secret, local
 
@@ -100,10 +98,9 @@ class SlavesSide(Pads):
     @handles(grants.LoadQuery)
     def on_load_query(self, word: grants.LoadQuery) -> None:
         """The owner checks the limits of its `local` grants: say what was not fetched here."""
-        if self.admit(word.head) and self.homes.get(word.slave) == self.system.node:
-            masters = (name for name in word.masters if self.homes.get(name) == self.store)
-            some = itertools.islice(dict.fromkeys(masters), REPEATS_MAX)
-            loads = tuple(self.vault.load(master, word.slave) for master in some)
+        ends = self.homes.get(word.master), self.homes.get(word.slave)
+        if self.admit(word.head) and ends == (self.store, self.system.node):
+            loads = (self.vault.load(word.master, word.slave),)
             self.say(grants.GrantsHeld(head=self.standing.head(), ids=(), loads=loads))
 
     @staticmethod

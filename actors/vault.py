@@ -151,8 +151,8 @@ class Vault:
             self._save(holding, clock)
 
     def load(self, master: str, slave: str) -> Load:
-        """Octets that this pair has not fetched."""
-        return Load(master, slave, self._pairs[master, slave])
+        """Octets that this pair, and this slave, have not fetched."""
+        return Load(master, slave, self._pairs[master, slave], self._slaves[slave])
 
     def load_of(self, slave: str) -> int:
         """Octets that this SAE has not fetched, from whichever master."""

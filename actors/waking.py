@@ -1,6 +1,6 @@
 """A request to a store whose distant peer is only idle: it wakes the peer, and waits a little."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from actors.base import Later, System
@@ -14,7 +14,7 @@ WAKE_EVERY_S = 1.0
 
 
 class Sleeper(NamedTuple):
-    """A request, and what to do with it once both ends are in step."""
+    """A request, and what to do with it once what it waits for is there."""
 
     serve: Callable[[], None]
     answer: Later
@@ -58,11 +58,7 @@ class Waking(Filling):
         super().on_resumed()
         self._deaf_since = 0.0
         woken, self.sleepers = self.sleepers, []
-        for sleeper in woken:
-            try:
-                sleeper.serve()
-            except Refused as no:
-                sleeper.answer(Failed(code=no.code, why=str(no)))
+        serve_all(woken)
 
     def on_tick(self, now: Clock) -> None:
         """Give up on a peer that does not answer."""
@@ -75,3 +71,12 @@ class Waking(Filling):
         if self.sleepers:
             self.wake()
         super().on_tick(now)
+
+
+def serve_all(woken: Iterable[Sleeper]) -> None:
+    """What these waited for is there; each hears of what else is in its way."""
+    for sleeper in woken:
+        try:
+            sleeper.serve()
+        except Refused as no:
+            sleeper.answer(Failed(code=no.code, why=str(no)))

@@ -55,11 +55,14 @@ class GrantSealed(Message):
 
 @part
 class Load:
-    """Octets of a pair of SAEs that the slaves' side holds and nobody has fetched."""
+    """Octets that the slaves' side holds and nobody has fetched."""
 
     master: str
     slave: str
     octets: int
+    """Of this pair."""
+    of_slave: int
+    """Of this slave and all masters at the owner."""
 
 
 @wire("grants.held/1")
@@ -73,11 +76,11 @@ class GrantsHeld(Message):
 
 @wire("grants.load_query/1")
 class LoadQuery(Message):
-    """How much of these pairs was not fetched yet? `GrantsHeld` says (`local` mode)."""
+    """How much of this pair, and of this slave, was not fetched yet? `GrantsHeld` says."""
 
     head: Head
+    master: str
     slave: str
-    masters: tuple[str, ...]
 
 
 @part

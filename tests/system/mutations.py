@@ -9,6 +9,7 @@ from actors import issuer, slaves_side, tag, vault
 from actors.batches import Batches
 from actors.keeper import Keeper
 from actors.key_store import KeyStore
+from actors.owner_limits import OwnerLimits
 from actors.protocol.blocks import Transfer
 from actors.protocol.grants import Grant, Piece
 from actors.protocol.keys import Stock
@@ -301,9 +302,16 @@ def loads_of_anybody(original: Any) -> Any:
     def on_held(self: KeyStore, word: Any) -> None:
         original(self, word)
         for load in word.loads:
-            self.issuer.loads.told(load.master, load.slave, 1)
+            self.issuer.loads.told(load)
 
     return on_held
+
+
+def keeps_loads(_: Any) -> Any:
+    def on_resumed(self: OwnerLimits) -> None:
+        super(OwnerLimits, self).on_resumed()
+
+    return on_resumed
 
 
 def never_busy(original: Any) -> Any:

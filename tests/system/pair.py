@@ -1,5 +1,6 @@
 """Two key stores that share a stream, fed by hand: the bench of most tests of the rules."""
 
+import itertools
 import random
 from typing import Any, TypeVar
 
@@ -134,6 +135,14 @@ class Pair:
         for _ in range(batches):
             self.feed(octets, sender=sender)
             self.cluster.advance(0.2)
+        self.know_loads()
+
+    def know_loads(self) -> None:
+        """Have owners of `local` grants told what nobody has fetched, which they ask for once."""
+        for (master, home), (slave, there) in itertools.product(SAES, SAES):
+            if home != there and self.options.get("mode") == "local":
+                ask = keys.GetStatus(master=master, slave=slave, size=32)
+                self.cluster.ask(self.at(home), ask)
 
     def enc(
         self,

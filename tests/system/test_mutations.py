@@ -818,6 +818,25 @@ TABLE = [
     ),
     Mutation(
         "R12",
+        "an owner that was started again believes that all was fetched",
+        OwnerLimits,
+        "must_ask",
+        broken.always([]),
+        partial(
+            given.test_r12_local_an_owner_that_was_started_again_asks_what_is_not_fetched,
+            "max_undelivered_bits_pair",
+        ),
+    ),
+    Mutation(
+        "R12",
+        "an owner believes what a peer held before it went back",
+        OwnerLimits,
+        "on_resumed",
+        broken.keeps_loads,
+        given.test_r12_local_a_peer_that_went_back_to_a_copy_is_asked_what_it_holds,
+    ),
+    Mutation(
+        "R12",
         "a limit once reached is reached for ever",
         SlavesSide,
         "on_load_query",

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from actors import key_store
+from actors import key_store, owner_limits
 from actors.protocol import blocks, grants, keys
 from actors.protocol.common import Failed
 from tests.system.ledger_check import check_counters, check_rest
@@ -22,6 +22,14 @@ def ready(**options: object) -> Pair:
     pair.fill(sender="b")
     pair.wire.clear()
     return pair
+
+
+def more(pair: Pair) -> None:
+    """Come in step, and bring bits of this epoch."""
+    pair.cluster.advance(3.0)
+    for _ in range(4):
+        pair.feed()
+        pair.cluster.advance(0.2)
 
 
 def rest(pair: Pair) -> None:
@@ -337,6 +345,66 @@ def test_r9_local_the_limit_of_an_sae_counts_all_its_masters() -> None:
     ask = keys.GetKey(master="carol", slaves=("bob",), number=1, size=32)
 
     assert code(pair.cluster.ask(pair.at("a"), ask)) == "too_many_undelivered"
+
+
+@pytest.mark.parametrize("limit", ["max_undelivered_bits_pair", "max_undelivered_bits_sae"])
+def test_r12_local_an_owner_that_was_started_again_asks_what_is_not_fetched(limit: str) -> None:
+    pair = ready(mode="local", **{limit: 8 * 64})
+    grant = pair.key(2).grant
+    pair.cluster.advance(1.0)
+    pair.cluster.restart("a")
+    more(pair)
+
+    again = code(pair.enc())
+    pair.deliver(grant, 0, 1)
+    pair.cluster.advance(0.2)
+    pair.enc()  # the owner asks again
+    pair.cluster.advance(0.2)
+
+    assert again == "too_many_undelivered"
+    assert isinstance(pair.enc(), keys.Keys)
+    rest(pair)
+
+
+def test_r12_local_a_peer_that_went_back_to_a_copy_is_asked_what_it_holds() -> None:
+    pair = ready(mode="local", max_undelivered_bits_pair=8 * 64)
+    grant = pair.key(2).grant
+    pair.cluster.advance(1.0)
+    before = pair.cluster.backup("b")
+    pair.deliver(grant, 0, 1)
+    pair.know_loads()
+    pair.cluster.restore("b", before)
+    more(pair)
+
+    assert code(pair.enc()) == "too_many_undelivered"
+
+
+def test_r12_local_a_question_for_loads_is_repeated_and_its_time_is_limited() -> None:
+    pair = ready(mode="local")
+    pair.cluster.restart("a")
+    more(pair)
+    pair.lost = {grants.LoadQuery}
+    stock = pair.store("a").stream.stock
+
+    assert code(pair.enc()) == "timeout"
+    assert len(pair.said(grants.LoadQuery)) >= 3
+    assert pair.store("a").stream.stock == stock
+    pair.lost = set()
+    assert isinstance(pair.enc(), keys.Keys)
+
+
+def test_r12_local_so_many_requests_wait_for_loads_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(owner_limits, "SLEEPERS_MAX", 1)
+    pair = ready(mode="local")
+    pair.cluster.restart("a")
+    more(pair)
+    pair.lost = {grants.LoadQuery}
+    ask = keys.GetKey(master="alice", slaves=("bob",), number=1, size=32)
+    pair.cluster.tell(pair.at("a"), ask)
+
+    assert code(pair.enc()) == "busy"
 
 
 def test_r9_local_grants_that_the_peer_has_not_acknowledged_count_too() -> None:
