@@ -159,9 +159,14 @@ def test_no_promise_is_broken_in_a_hundred_seeds(first: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [187, 235])
+@pytest.mark.parametrize("seed", [187, 235, 299, 465, 646])
 def test_seeds_that_found_something_are_clean_now(seed: int) -> None:
-    """A window by a clock that jumped; a wait too short for its clock, which never ended."""
+    """Found by these seeds:
+
+    187: a window by a clock that jumped; 235: a wait that never ended; 299: of two slaves' nodes
+    one had voided; 465: a clock jumped before the master was answered; 646: limits in `local`
+    mode after the owner was started again.
+    """
     assert run(plan(seed)).seed == seed
 
 

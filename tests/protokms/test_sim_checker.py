@@ -444,6 +444,28 @@ def test_a_key_may_be_gone_after_its_time_or_with_a_rolled_back_node() -> None:
         story.refuse("no_such_key")
 
 
+def test_the_time_of_a_key_begins_when_its_master_asks() -> None:
+    story = Story()
+    story.announce()
+    story.hold()
+    ask = keys.GetKey(master="alice", slaves=("bob",), number=1, size=32)
+    op = story.ask("a", "b", ask)
+    story.ahead["b"] += TTL_S
+    story.checker.answered(op, keys.Keys(grant=GRANT, size=32, octets=Secret(story.key())))
+
+    story.refuse("no_such_key")
+
+
+def test_a_slave_may_hold_what_is_void_at_another_node() -> None:
+    story = Story()
+    story.announce()
+    word = grants.GrantsVoidHeld(head=HEAD, ids=(GRANT,))
+    story.checker.overheard.hear("c", "a", b"", word)
+
+    story.now += 1.0
+    story.dec()
+
+
 def test_nothing_is_promised_between_a_liar_and_its_peer() -> None:
     story = Story()
     story.given()

@@ -63,6 +63,9 @@ class Checker:
         """A request goes in."""
         if isinstance(op.ask, keys.GetKeyWithIds):
             self.deliveries.invoked(op)
+        elif isinstance(op.ask, keys.GetKey | keys.GetMulticast):
+            slaves = (self._terms.home.get(slave) for slave in op.ask.slaves)
+            op.ages = {node: self._age(node) for node in (op.node, *slaves) if node}
 
     def answered(self, op: Operation, body: Message) -> None:
         """An answer comes out."""
@@ -157,8 +160,7 @@ class Checker:
                 self.octets.key(name, key, drawn=self._whole(op))
             self._durable(op, got.grant, list(ages))
         mode = self._terms.mode if op.peer not in ("", op.node) else "own"
-        age = self._age(op.node)
-        told = Told(ask, op.node, ages, mode, op.end, age, excused=betrayed)
+        told = Told(ask, op.node, ages, mode, op.at, op.ages, excused=betrayed)
         self.deliveries.tell(got.grant, told)
         for slave in () if betrayed else ask.slaves:
             if self.deliveries.waiting(ask.master, slave, op.end) > self._terms.pair_octets:
@@ -189,7 +191,7 @@ class Checker:
         for name, secret in zip(ask.names, got.octets, strict=True):
             if betrayed:
                 continue
-            if self.overheard.void_held.get(name.grant, op.at) < op.at:
+            if self.overheard.void_held.get((op.node, name.grant), op.at) < op.at:
                 raise BrokenPromise("R9", f"{name} was given out after its void was held")
             self.octets.key(name, secret.reveal(), drawn=False)
 

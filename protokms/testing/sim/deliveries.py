@@ -46,8 +46,9 @@ class Told:
     ages: dict[str, float]
     """The nodes of the slaves, and what their clocks had counted then."""
     mode: str
-    at: float
-    issuer_age: float
+    asked_at: float
+    asked_ages: dict[str, float]
+    """What these clocks and that of the issuer had counted when the master asked."""
     excused: bool = False
     starts: dict[str, int] = field(default_factory=dict)
     """How often these nodes had been started again by then."""
@@ -115,8 +116,8 @@ class Deliveries:
 
         It counts on the clock of its issuer until it is held, and of the slaves' node from then on.
         """
-        ahead = self._age(told.issuer) - told.issuer_age - (now - told.at)
-        return self._age(node) - told.ages[node] + max(0.0, ahead)
+        ahead = self._age(told.issuer) - told.asked_ages[told.issuer] - (now - told.asked_at)
+        return self._age(node) - told.asked_ages[node] + max(0.0, ahead)
 
     def invoked(self, op: Operation) -> None:
         """A slave asks for keys: note which of them it must get."""

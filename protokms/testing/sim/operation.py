@@ -26,6 +26,8 @@ class Operation:
     end: float = -1.0
     area: tuple[str, ...] = ()
     """The nodes whose trouble may be felt; empty: the two."""
+    ages: dict[str, float] = field(default_factory=dict)
+    """For keys of a master: what the clocks of these nodes had counted when it was invoked."""
     due: list[tuple[keys.KeyName, str]] = field(default_factory=list)
     """Keys (and for whom) that could not be refused when they were asked for."""
 

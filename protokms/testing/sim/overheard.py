@@ -36,7 +36,8 @@ class Overheard:
         """Grants that a master was answered with."""
         self.held: set[bytes] = set()
         self.voided: set[bytes] = set()
-        self.void_held: dict[bytes, float] = {}
+        self.void_held: dict[tuple[str, bytes], float] = {}
+        """When the node of slaves said so first; of a multicast another may hold it still."""
         """When a void was acknowledged."""
         self.segments: dict[Place, bytes] = {}
         self.on_new_epoch: Callable[[str, str], None] = lambda _sender, _to: None
@@ -197,9 +198,9 @@ class Overheard:
             raise BrokenPromise("R9", "a grant was answered and then voided")
         self.voided |= ids
 
-    def _void_held(self, _sender: str, _to: str, word: grants.GrantsVoidHeld) -> None:
+    def _void_held(self, sender: str, _to: str, word: grants.GrantsVoidHeld) -> None:
         for id_ in word.ids:
-            self.void_held.setdefault(id_, self._now())
+            self.void_held.setdefault((sender, id_), self._now())
 
 
 def head_of(word: Message) -> blocks.Head | None:
