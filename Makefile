@@ -44,7 +44,7 @@ test: .venv/.test
 	@$(PY) -m pytest
 
 test-all: .venv/.test
-	@$(PY) -m pytest -m "not soak"
+	@$(PY) -m pytest -m "not soak" -n $(JOBS) --dist loadgroup
 
 sim: .venv/.run
 	@$(PY) -m protokms.testing.sim --seeds $(SEEDS) --jobs $(JOBS) $(if $(NODES),--nodes $(NODES))

@@ -1,33 +1,19 @@
 """What all attacks share: nodes that run, and the count of what was thrown at them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.doors.tally import Tally
+from tests.doors.tally import TRIED, Tally
 from tests.doors.town import Town
-
-TALLY = pytest.StashKey[Tally]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[TALLY] = Tally()
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    lines = list(config.stash[TALLY].lines()) if TALLY in config.stash else []
-    if lines:
-        terminalreporter.section("inputs tried at the doors")
-        for line in lines:
-            terminalreporter.write_line(line)
 
 
 @pytest.fixture
-def tally(request: pytest.FixtureRequest) -> Tally:
-    """The count of the whole run."""
-    return request.config.stash[TALLY]
+def tally(record_property: Callable[[str, object], None]) -> Iterator[Tally]:
+    """The count of one test, which the end of the run adds to the others."""
+    made = Tally()
+    yield made
+    record_property(TRIED, made.rows())
 
 
 @pytest.fixture(scope="session")

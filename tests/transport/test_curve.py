@@ -60,6 +60,7 @@ SECRET = GOOD.secret.reveal().decode()
         json.dumps({"public": SECRET[:-1], "secret": SECRET}),
         json.dumps({"public": CurveKey.draw().public, "secret": SECRET}),
     ],
+    ids=map(str, range(11)),  # the texts are drawn anew in each process
 )
 def test_a_file_that_holds_no_pair_is_refused_without_quoting_it(tmp_path: Path, text: str) -> None:
     path = tmp_path / "curve.key"
