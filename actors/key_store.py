@@ -54,20 +54,22 @@ class KeyStore(Giving):
         self.check_ends(ask.master, ask.slaves)
         answer = self.later()
         seconds = min(ask.within, self.options.request_timeout_s)
-        asked = Asked(ask, answer, self.clock.now + seconds)
-        self.when_in_touch(partial(self.accept, asked), answer, asked.until)
+        self._take(Asked(ask, answer, self.clock.now + seconds))
         return answer
+
+    def _take(self, asked: Asked) -> None:
+        self.when_in_touch(partial(self.accept, asked), asked.answer, asked.until)
 
     def accept(self, asked: Asked) -> None:
         """Promise bits to a request; it is served with all that came together."""
         ask, needed = asked.ask, asked.octets
         if self.options.mode == "local" and isinstance(ask, keys.GetKey):
+            if unsure := self.must_ask(ask.master, ask.slaves):
+                serve = partial(self._take, asked)
+                self.wait_for_loads(ask.master, unsure, Sleeper(serve, asked.answer, asked.until))
+                return
             for slave in ask.slaves:
                 self.check_peer_load(ask.master, slave, needed)
-            if unsure := self.must_ask(ask.master, ask.slaves):
-                sleeper = Sleeper(partial(self.accept, asked), asked.answer, asked.until)
-                self.wait_for_loads(ask.master, unsure, sleeper)
-                return
         self.claim(needed)
         if len(self._asked) >= ASKED_MAX or self.issuer.unacked >= UNACKED_MAX:
             raise Refused("busy", "too many requests wait for the other KMS")
@@ -191,7 +193,7 @@ class KeyStore(Giving):
             if waiting:
                 told = waiting.provenance
                 self._answer(waiting.answer, waiting.grant, waiting.octets, told)
-        self.heard_loads(word.loads)
+        self.heard_loads(word.head.seq, word.loads)
         self.on_stock()
 
     @handles(grants.GrantsRefused)

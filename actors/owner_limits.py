@@ -1,6 +1,7 @@
 """What an owner knows of the keys that lie unfetched at the slaves' side (R9, R12, P9)."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from actors.base import Later, System, handles
 from actors.issuer import Issuer
@@ -8,7 +9,6 @@ from actors.keeper import StoreOptions
 from actors.protocol import grants, keys
 from actors.protocol.common import Failed, Refused
 from actors.sealed_side import SealedSide
-from actors.shared_stream import REPEATS_MAX
 from actors.stream import NEVER
 from actors.vault import Clock
 from actors.waking import SLEEPERS_MAX, Sleeper, serve_all
@@ -18,6 +18,13 @@ BELIEVED_S = 10.0
 """How long a status believes what the slaves' side said; the slaves may have fetched since."""
 PAIRS_MAX = 1 << 16
 """Pairs of which is known when the slaves' side was asked and heard; others are asked anew."""
+
+
+class Unsure(NamedTuple):
+    """A request for a `local` grant, and the pairs of which the peer is asked."""
+
+    pairs: frozenset[tuple[str, str]]
+    sleeper: Sleeper
 
 
 class OwnerLimits(SealedSide):
@@ -30,7 +37,9 @@ class OwnerLimits(SealedSide):
         self._load_asked: dict[tuple[str, str], float] = {}
         self._load_heard: dict[tuple[str, str], float] = {}
         """Since both ends came in step: before, the other one may have held anything."""
-        self._unsure: list[Sleeper] = []
+        self._loads_seq = 0
+        """Where the peer's ledger was when it said the last of that."""
+        self._unsure: list[Unsure] = []
         """Requests for `local` grants that wait for word of what was not fetched."""
 
     def check_ends(self, master: str, slaves: tuple[str, ...]) -> None:
@@ -68,16 +77,24 @@ class OwnerLimits(SealedSide):
             self.shares.wish = max(self.shares.wish, min(octets, self.max_octets // 4))
             raise Refused("no_keys", "not enough key material")
 
-    def heard_loads(self, loads: tuple[grants.Load, ...]) -> None:
-        """Believe what the peer says of pairs of an SAE here and one of its own (P5)."""
-        for load in loads[:REPEATS_MAX]:
+    def heard_loads(self, seq: int, loads: tuple[grants.Load, ...]) -> None:
+        """Believe what the peer says of pairs of an SAE here and one of its own (P5).
+
+        Not if it said something later before: since then it may hold more.
+        """
+        if seq < self._loads_seq:
+            return
+        self._loads_seq = seq
+        told = set()
+        for load in loads:
             here = self.homes.get(load.master) == self.system.node
             if here and self.homes.get(load.slave) == self.store:
                 self.issuer.loads.told(load)
                 _keep(self._load_heard, (load.master, load.slave), self.clock.now)
-        if loads:
-            woken, self._unsure = self._unsure, []
-            serve_all(woken)
+                told.add((load.master, load.slave))
+        woken = [it for it in self._unsure if not it.pairs.isdisjoint(told)]
+        self._unsure = [it for it in self._unsure if it.pairs.isdisjoint(told)]
+        serve_all(it.sleeper for it in woken)
 
     def must_ask(self, master: str, slaves: tuple[str, ...]) -> list[str]:
         """Of which slaves the peer has not said what is not fetched, in `local` mode (R12)."""
@@ -89,22 +106,23 @@ class OwnerLimits(SealedSide):
         """Serve this once the peer has said what these slaves have not fetched."""
         if len(self._unsure) >= SLEEPERS_MAX:
             raise Refused("busy", f"too many requests wait for {self.store}")
-        self._unsure.append(sleeper)
+        self._unsure.append(Unsure(frozenset((master, slave) for slave in slaves), sleeper))
         for slave in slaves:
             self.ask_load(master, slave)
 
     def on_resumed(self) -> None:
         """The peer may have gone back to a time when it held more."""
         self._load_heard.clear()
+        self._load_asked.clear()
+        self._loads_seq = 0
         super().on_resumed()
 
     def on_tick(self, now: Clock) -> None:
         """Ask again for those who wait, and give up on word that does not come."""
-        unsure, self._unsure = self._unsure, []
-        late = [sleeper for sleeper in unsure if sleeper.until <= now.now]
-        for sleeper in late:
-            sleeper.answer(Failed(code="timeout", why=f"{self.store} did not say what it holds"))
-        serve_all(sleeper for sleeper in unsure if sleeper.until > now.now)
+        sleepers, self._unsure = [it.sleeper for it in self._unsure], []
+        for late in (it for it in sleepers if it.until <= now.now):
+            late.answer(Failed(code="timeout", why=f"{self.store} did not say what it holds"))
+        serve_all(it for it in sleepers if it.until > now.now)
         super().on_tick(now)
 
     def check_peer_load(self, master: str, slave: str, octets: int) -> None:

@@ -82,6 +82,24 @@ def test_both_ends_know_when_keys_were_wanted_at_either(at: str) -> None:
     assert 500.0 < idle_s(pair, "b") <= 1000.0
 
 
+def test_who_waits_for_loads_wakes_a_peer_that_has_gone_idle_meanwhile() -> None:
+    pair, link = distant(mode="local")
+    fill(pair, link)
+    pair.cluster.restart("a")
+    pair.cluster.advance(3.0)
+    fill(pair, link)
+    pair.lost = {grants.LoadQuery}
+    probe = pair.cluster.probe("front@a")
+    probe.question(pair.at("a"), keys.GetKey(master="alice", slaves=("bob",), number=1, size=32))
+    pair.cluster.settle()
+    pair.lost = set()
+    idle(pair)
+
+    pair.cluster.advance(3.0)
+
+    assert probe.of(keys.Keys)
+
+
 # Marks
 
 

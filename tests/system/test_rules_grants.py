@@ -1,7 +1,8 @@
 """R9, R10 and R12: grants, their ids, their time."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,8 @@ from actors import key_store, owner_limits
 from actors.protocol import blocks, grants, keys
 from actors.protocol.common import Failed
 from tests.system.ledger_check import check_counters, check_rest
-from tests.system.pair import Pair
+from tests.system.pair import LOCATED, SAES, Pair
+from transport.codec import decode
 from transport.message import Message
 
 ONE_KEY = keys.GetKey(master="alice", slaves=("bob",), number=1, size=32)
@@ -22,6 +24,26 @@ def ready(**options: object) -> Pair:
     pair.fill(sender="b")
     pair.wire.clear()
     return pair
+
+
+@contextmanager
+def hold_back(
+    pair: Pair, which: Callable[[grants.GrantsHeld], bool]
+) -> Iterator[list[grants.GrantsHeld]]:
+    """Keep some acknowledgements off the wire for a while; they are in the list."""
+    kept: list[grants.GrantsHeld] = []
+    carry = pair._carry
+
+    def post(sender: str, to: str, octets: bytes) -> None:
+        word = decode(octets, sender).body
+        if isinstance(word, grants.GrantsHeld) and which(word):
+            kept.append(word)
+        else:
+            carry(sender, to, octets)
+
+    pair._carry = post
+    yield kept
+    pair._carry = carry
 
 
 def more(pair: Pair) -> None:
@@ -407,14 +429,53 @@ def test_r12_local_so_many_requests_wait_for_loads_and_no_more(
     assert code(pair.enc()) == "busy"
 
 
-def test_r9_local_grants_that_the_peer_has_not_acknowledged_count_too() -> None:
+def test_r12_local_what_was_said_of_loads_is_not_believed_when_it_comes_late() -> None:
     pair = ready(mode="local", max_undelivered_bits_pair=8 * 64)
-    pair.lost = {grants.GrantsHeld}
+    pair.cluster.advance(1.0)
+    with hold_back(pair, lambda word: not word.ids) as late:
+        pair.cluster.ask(pair.at("a"), keys.GetStatus(master="alice", slave="bob", size=32))
     pair.key(2)
-    pair.cluster.restart("a")
-    pair.cluster.advance(3.0)
+    pair.cluster.advance(0.2)
+
+    pair.say("a", *late)
 
     assert code(pair.enc()) == "too_many_undelivered"
+
+
+def test_r12_local_all_that_is_said_of_loads_counts() -> None:
+    pair = ready(mode="local")
+    saes = tuple((f"s{n}", "b") for n in range(150))
+    located = replace(LOCATED, serial=2, saes=(*SAES, *saes))
+    loads = tuple(grants.Load("alice", slave, 1, 1) for slave, _ in saes)
+
+    pair.cluster.tell(pair.at("a"), located, sender="peer_manager@a")
+    pair.say("a", grants.GrantsHeld(head=pair.store("b").standing.head(), ids=(), loads=loads))
+
+    assert {pair.store("a").issuer.loads.of_slave(slave) for slave, _ in saes} == {1}
+
+
+@pytest.mark.parametrize("again", ["a", "b"])
+def test_r12_local_nobody_is_refused_for_what_was_fetched_before_both_ends_came_in_step(
+    again: str,
+) -> None:
+    pair = ready(mode="local", max_undelivered_bits_pair=8 * 64)
+    grant = pair.key(2).grant
+    pair.cluster.advance(1.0)
+    pair.deliver(grant, 0, 1)
+    pair.cluster.restart(again)
+    more(pair)
+
+    assert isinstance(pair.enc(), keys.Keys)
+
+
+def test_r9_local_grants_that_the_peer_has_not_acknowledged_count_too() -> None:
+    pair = ready(mode="local", max_undelivered_bits_pair=8 * 64)
+    with hold_back(pair, lambda word: bool(word.ids)):
+        pair.key(2)
+        pair.cluster.restart("a")
+        pair.cluster.advance(3.0)
+
+        assert code(pair.enc()) == "too_many_undelivered"
 
 
 def test_r9_local_the_owner_asks_what_was_fetched_meanwhile() -> None:
