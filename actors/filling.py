@@ -75,6 +75,13 @@ class Filling(SharedStream):
         self.level.fix(news.low_bits // 8, news.high_bits // 8)
         self._follow()
 
+    @handles(links.LeastPaths)
+    def on_least_paths(self, news: links.LeastPaths) -> None:
+        """Burn what one node alone knows, if more are asked for from now on (R14)."""
+        burnt = self.stream.need_paths(news.n)
+        if burnt:
+            self.log.info("bits_of_fewer_paths_burnt", octets=burnt, paths=news.n, peer=self.store)
+
     @handles(links.AskUse)
     def on_ask_use(self, _: links.AskUse) -> links.Used:
         """Say how long nobody has wanted anything."""

@@ -117,7 +117,7 @@ class Pads(Mirror):
         needed = min(shares.promised + (waits.octets if waits else 0), 2 * self.lease_octets)
         if waits:
             self._remind()
-            self.want(shares.promised + shares.backlog)
+            self.want(shares.account + shares.promised + shares.backlog)
         if waits and stream.usable < needed:
             self.lease_more(needed)
         else:

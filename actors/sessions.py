@@ -1,6 +1,7 @@
 """Sessions that begin here, as they are asked for; origin drives them, crossing serves others."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from actors.base import Drop, Later, System, handles
@@ -21,12 +22,14 @@ class SessionManager(Origin):
     def __init__(self, system: System, name: str, options: SessionOptions) -> None:
         super().__init__(system, name, options)
         self._found: list[str] = []
+        self._carried: dict[str, dict[str, tuple[int, float]]] = {}
+        """Of sessions that were removed: which node carried which share, for a while (R14)."""
 
     def started(self) -> None:
         """Load what is durable; all else is told anew, or comes with the next refresh."""
         for row in self.system.load(STORE):
             if row.kind == "terms":
-                terms = Terms.read(row.clear)
+                terms = self._now(Terms.read(row.clear))
                 self.courses[terms.destination] = Course(terms, wanted=self.system.now())
                 self._found.append(terms.destination)  # its store may never have come
             elif row.kind == "peer":
@@ -34,6 +37,11 @@ class SessionManager(Origin):
         self.watch()
         self.tell(self.here("router"), peers.Subscribe())
         self.go_on(TICK_S, Tick())
+
+    def _now(self, terms: Terms) -> Terms:
+        """Hold a session on demand to the policy of today, not of the day it was made."""
+        made = replace(terms, n=self.options.paths, weight=self.options.weight)
+        return made if terms.sae else terms
 
     def network_changed(self) -> None:
         """Once it is known who is who: have the distant stores again, and the sessions."""
@@ -68,7 +76,8 @@ class SessionManager(Origin):
             self.close_course(course)
             course.terms, course.paths, course.failures = terms, (), 0
         elif course is None:
-            course = Course(terms, wanted=self.system.now())
+            carried = self._carried.pop(terms.destination, {})
+            course = Course(terms, wanted=self.system.now(), carried=carried)
             self.courses[terms.destination] = course
         if answer:
             course.answers.append(answer)
@@ -97,6 +106,7 @@ class SessionManager(Origin):
     def _drop(self, destination: str, then: Callable[[], None]) -> None:
         course = self.courses.pop(destination)
         self.close_course(course)
+        self._carried[destination] = course.carried
         for waiting in course.answers:
             waiting(Failed(code="not_allowed", why=f"{self.system.node}: it was removed meanwhile"))
         self.commit([Drop(STORE, "terms", destination.encode())], then)

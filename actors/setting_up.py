@@ -61,13 +61,14 @@ class SettingUp(Crossing):
         to = course.terms.destination
         if not self.briefed or course.trying or course.session or to not in self.stores:
             return
+        self.tell(self.here(f"key_store/{to}"), links.LeastPaths(n=course.terms.n))
         if course.terms.sae and to < self.system.node and self.fills(to):
             course.state, course.why = ESTABLISHED, f"filled by the session that begins at {to}"
             return
         course.trying = True
         course.turn += 1
         if course.terms.fixed:
-            self._establish(course, course.terms.paths)
+            self._arrange(course, course.terms.paths)
         else:
             self._find(course, careful=True)
 
@@ -96,11 +97,15 @@ class SettingUp(Crossing):
         if len(paths) < n:
             code = "not_enough_disjoint_paths" if paths else "no_route"
             self.refused(course, code, self.system.node, ())
-        elif n == 1:
-            self._establish(course, paths)
-        elif arranged := course.arrange(paths, self.system.now()):
+        else:
+            self._arrange(course, paths)
+
+    def _arrange(self, course: Course, paths: tuple[Path, ...]) -> None:
+        """Let every node carry the share that it has carried lately, if any (R14)."""
+        arranged = course.arrange(paths, self.system.now()) if len(paths) > 1 else paths
+        if arranged:
             self._establish(course, arranged)
-        else:  # disjoint, but not from nodes that carried another share (R14)
+        else:
             self.refused(course, "not_enough_disjoint_paths", self.system.node, ())
 
     def _establish(self, course: Course, paths: tuple[Path, ...]) -> None:

@@ -108,6 +108,8 @@ class Stream:
         """What time it is, as the doorman has said last: for the age of what comes in."""
         self.came = 0
         """Octets of all segments that have come in this life."""
+        self.paths = 1
+        """Over how many paths bits must have come that are used here (R14)."""
         self.fresh_octets = {True: 0, False: 0}
         """Octets in segments never leased: of ours, and of the peer's."""
         bits = {id_: octets for id_, _, octets in shelf.each("bits")}
@@ -139,6 +141,7 @@ class Stream:
         if write_bits:
             self._journal.put("bits", segment_key(name), None, octets)
         self._save(segment)
+        self._burn_weak(segment)
 
     def destroy(self) -> None:
         """The epoch is over: every bit of it goes, on disk too."""
@@ -192,6 +195,7 @@ class Stream:
             self._drop_giving(name)
             self._save(segment)
             self._standing.count()
+            self._burn_weak(segment)
         return n <= segment.n
 
     def taken(self, name: SegmentId, n: int) -> None:
@@ -293,11 +297,27 @@ class Stream:
         """Use up what is left of a segment of ours, for nothing."""
         if self._ready.pop(segment.id, None):
             self.usable -= segment.free
+        if self._asking.pop(segment.id, None):
+            self.asked -= segment.free
+        self._not_fresh(segment)
+        segment.leased = True
         self.stock -= segment.free
         segment.next = len(segment.octets)
         segment.blank(0, segment.next)
         self._finished[segment.id] = segment
         self._dirty.add(segment.id)
+
+    def need_paths(self, n: int) -> int:
+        """Use only bits that came over so many paths; return how many octets of ours are burnt."""
+        before, self.paths = self.stock, n
+        for segment in list(self.segments.values()):
+            self._burn_weak(segment)
+        return before - self.stock
+
+    def _burn_weak(self, segment: Segment) -> None:
+        weak = self.paths > 1 and len(segment.via) < self.paths
+        if weak and segment.mine and segment.free:
+            self.burn(segment)
 
     def burn_idle(self, before: float) -> None:
         """Burn the rest of segments of ours in use that nobody has touched since."""

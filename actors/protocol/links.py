@@ -72,6 +72,13 @@ class Marks(Message):
 
 
 @local
+class LeastPaths(Message):
+    """Bits that came over fewer paths than `n` are of no use here (R14). Said by `sessions`."""
+
+    n: int
+
+
+@local
 class AskUse(Message):
     """How long ago was a store without a quantum link last of use? Asked by `sessions`."""
 

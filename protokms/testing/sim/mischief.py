@@ -73,7 +73,8 @@ class Mischief(NodeFaults):
                 self.coverage.met_by(kind, body.wire)
 
     def heal(self) -> None:
-        """Put everything right that lasts."""
+        """Put everything right that lasts; what has not struck yet never will."""
+        self._armed.clear()
         for one, other in combinations(self._plan.names, 2):
             self._cluster.net.change(
                 one, other, up=True, loss=0.0, duplicate=0.0, reorder=0.0, delay=0.0, jitter=0.0

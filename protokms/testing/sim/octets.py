@@ -23,8 +23,8 @@ class Place(NamedTuple):
 
 
 def units(octets: bytes) -> Iterator[bytes]:
-    """Cut octets into the units they are told apart by."""
-    return (octets[i : i + UNIT] for i in range(0, len(octets), UNIT))
+    """Cut octets into the units they are told apart by; fewer at the end are like any others."""
+    return (octets[i : i + UNIT] for i in range(0, len(octets) - UNIT + 1, UNIT))
 
 
 class Octets:
