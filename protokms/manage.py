@@ -200,11 +200,14 @@ class Manager:
 def _link(peer: str, kind: str, answer: Message) -> dict[str, Any]:
     facts = dict(answer.facts) if isinstance(answer, Healthy) else {}
     reasons = [*answer.reasons, *answer.waits] if isinstance(answer, Healthy) else [_code(answer)]
+    up = facts.get("peer_up") == "true"
+    if kind == "quantum" and isinstance(answer, Healthy) and not up:  # others may be idle
+        reasons.append(f"{peer} is not heard")
     return {
         "peer": peer,
         "kind": kind,
         "ready": isinstance(answer, Healthy) and answer.ready and not reasons,
-        "peer_up": facts.get("peer_up") == "true",
+        "peer_up": up,
         "stored_bits": int(facts.get("stored_bits", 0)),
         "own_bits": int(facts.get("own_bits", 0)),
         "reasons": reasons,

@@ -43,7 +43,9 @@ class FakeNode:
             routes.FindRoute: routes.Route(
                 path=("kms-1", "kms-2"), cost=1.0, links=(routes.LinkLoad("kms-2", 3, 4),)
             ),
-            Health: Healthy(ready=True, reasons=(), facts=(("stored_bits", "64"),)),
+            Health: Healthy(
+                ready=True, reasons=(), facts=(("peer_up", "true"), ("stored_bits", "64"))
+            ),
         }
 
     def names(self) -> Sequence[str]:
@@ -139,10 +141,23 @@ def test_links_tell_what_fills_each_store(path: Path) -> None:
         ("kms-4", "none"),
     ]
     assert rows[0]["stored_bits"] == 64
+    assert [row["ready"] for row in rows] == [True, True, True]
+
+
+def test_a_neighbour_that_is_not_heard_is_not_ready_and_a_distant_peer_may_be_idle(
+    path: Path, node: FakeNode
+) -> None:
+    node.answers[Health] = Healthy(ready=True, reasons=(), facts=(("peer_up", "false"),))
+
+    near, far, _ = manage_client.ask(path, words.ListLinks())["links"]
+
+    assert (near["ready"], near["reasons"]) == (False, ["kms-2 is not heard"])
+    assert (far["ready"], far["reasons"]) == (True, [])
 
 
 def test_a_link_whose_store_waits_for_its_peer_is_not_ready(path: Path, node: FakeNode) -> None:
-    node.answers[Health] = Healthy(ready=True, reasons=(), waits=("not in step",))
+    up = (("peer_up", "true"),)
+    node.answers[Health] = Healthy(ready=True, reasons=(), facts=up, waits=("not in step",))
 
     row = manage_client.ask(path, words.ListLinks())["links"][0]
 
