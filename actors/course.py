@@ -95,10 +95,20 @@ class Course:
         long as chunks of the former establishment may count.
         """
         self.carried = {node: had for node, had in self.carried.items() if had[1] > now}
+        return self._arranged(paths, now)
+
+    def hindrance(self, paths: Sequence[Path]) -> tuple[str, float]:
+        """Return which node keeps `paths` from being arranged by what it carried, until when."""
+        between = {node for path in paths for node in path[1:-1]}
+        marks = sorted((had[1], node) for node, had in self.carried.items() if node in between)
+        return next((node, until) for until, node in marks if self._arranged(paths, until))
+
+    def _arranged(self, paths: Sequence[Path], now: float) -> tuple[Path, ...] | None:
+        had = {node: share for node, (share, until) in self.carried.items() if until > now}
         places: list[Path | None] = [None] * len(paths)
         rest = []
         for path in paths:
-            shares = {self.carried[node][0] for node in path[1:-1] if node in self.carried}
+            shares = {had[node] for node in path[1:-1] if node in had}
             if len(shares) > 1:
                 return None
             if not shares:

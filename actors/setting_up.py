@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil
 
 from actors.base import System
 from actors.course import BACK_OFF_MAX_S, BACK_OFF_S, ESTABLISHED, Course
@@ -102,11 +103,14 @@ class SettingUp(Crossing):
 
     def _arrange(self, course: Course, paths: tuple[Path, ...]) -> None:
         """Let every node carry the share that it has carried lately, if any (R14)."""
-        arranged = course.arrange(paths, self.system.now()) if len(paths) > 1 else paths
-        if arranged:
+        now = self.system.now()
+        if arranged := course.arrange(paths, now) if len(paths) > 1 else paths:
             self._establish(course, arranged)
-        else:
-            self.refused(course, "not_enough_disjoint_paths", self.system.node, ())
+        else:  # disjoint, but not from nodes that carried another share
+            node, until = course.hindrance(paths)
+            why = f": {node} carried another share, which counts for {ceil(until - now)} s more"
+            why += "; it is tried again by itself"
+            self.refused(course, "not_enough_disjoint_paths", self.system.node, (), why)
 
     def _establish(self, course: Course, paths: tuple[Path, ...]) -> None:
         number = int.from_bytes(self.system.random(8), "big") >> 1
@@ -183,13 +187,13 @@ class SettingUp(Crossing):
             else:
                 answer(Failed(code=course.state, why=course.why))
 
-    def refused(self, course: Course, code: str, node: str, path: Path) -> None:
+    def refused(self, course: Course, code: str, node: str, path: Path, why: str = "") -> None:
         """It does not stand: say why, and try again later, with growing pauses."""
         now = self.system.now()
         if path and not course.terms.fixed:
             course.scar(path, code, node, now)
         course.trying, course.session = False, None
-        course.state, course.why = code, f"refused by {node}"
+        course.state, course.why = code, f"refused by {node}{why}"
         course.turn += 1
         wait = min(BACK_OFF_MAX_S, BACK_OFF_S * 2.0**course.failures)
         course.failures = min(course.failures + 1, 10)

@@ -1,6 +1,7 @@
 """Key transport sessions: set up, refreshed, led around what fails; durable at the origin alone."""
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -552,12 +553,32 @@ def test_paths_that_would_give_a_node_another_share_wait_until_nothing_is_undeci
     mesh.cluster.cut("c", "d")
     mesh.advance(DETECTION_S + SETTLED_S)
     waiting = mesh.seen("n1", "z")
-    assert (waiting.state, waiting.why) == ("not_enough_disjoint_paths", "refused by n1")
+    assert waiting.state == "not_enough_disjoint_paths"
+    said = re.fullmatch(
+        r"refused by n1: [abcd] carried another share, which counts for (\d+) s more; .*again.*",
+        waiting.why,
+    )
+    assert said
+    assert 0 < int(said[1]) <= 20
     assert mesh.lanes("virtual_link/z@n1") == []
     mesh.advance(30.0)
 
     assert set(mesh.seen("n1", "z").paths) == {("n1", "a", "d", "z"), ("n1", "c", "b", "z")}
     assert established(mesh, "n1", "z")
+
+
+def test_who_carried_the_only_path_lately_is_named_when_two_are_asked_for_too_soon() -> None:
+    mesh = mesh_of(ring(4))
+    for way in (("n1", "n2", "n3"), ("n1", "n4", "n3")):
+        mesh.add("n1", "n3", paths=(way,))
+
+    soon = mesh.add("n1", "n3", n=2)
+
+    assert isinstance(soon, Failed)
+    assert soon.code == "not_enough_disjoint_paths"
+    assert soon.why.startswith("refused by n1: n2 carried another share, which counts for 20 s ")
+    mesh.advance(36.0)
+    assert established(mesh, "n1", "n3")
 
 
 # On demand
