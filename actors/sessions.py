@@ -115,7 +115,7 @@ class SessionManager(Origin):
     def list_sessions(self, _: sessions.ListSessions) -> sessions.Sessions:
         """Say how each is."""
         seen = tuple(course.seen() for _, course in sorted(self.courses.items()))
-        crossing = {lane.session for lane in self.lanes.values() if lane.hop}
+        crossing = {lane.session for lane in self.lanes.values() if lane.before and lane.after}
         return sessions.Sessions(sessions=seen, crossing=len(crossing))
 
     @handles(sessions.EnsureSession)

@@ -77,7 +77,7 @@ class ListSessions(Message):
 
 @local
 class Sessions(Message):
-    """All of them, by destination, and how many of other origins cross this node."""
+    """All of them, by destination, and how many of other nodes lead over this one, and on."""
 
     sessions: tuple[SessionState, ...]
     crossing: int
