@@ -56,7 +56,8 @@ class SessionManager(Origin):
     @handles(sessions.AddSession)
     def add(self, ask: sessions.AddSession) -> Later | sessions.SessionAdded:
         """Keep a session from now on; the answer says whether it stands already, or who refuses."""
-        terms, me = terms_of(ask, self.system.node, self.public), self.system.node
+        me = self.system.node
+        terms = terms_of(ask, me, self.public, self.options.paths)
         if terms.destination in self.linked:
             raise Refused("not_allowed", f"{me}: {terms.destination} shares a quantum link with us")
         course = self.courses.get(terms.destination)

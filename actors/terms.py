@@ -1,7 +1,7 @@
 """Sessions in plain values: what an origin has promised to keep, and what a hop may believe."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -48,8 +48,9 @@ class Terms:
         return msgspec.msgpack.decode(clear, type=Terms)
 
 
-def terms_of(ask: AddSession, node: str, known: Collection[str]) -> Terms:
-    """Check what is asked of the origin `node`, or raise `Refused`."""
+def terms_of(ask: AddSession, node: str, known: Collection[str], default: int = 1) -> Terms:
+    """Check what is asked of the origin `node`, or raise `Refused`; `default`: so many paths."""
+    ask = replace(ask, n=ask.n or len(ask.paths) or default)
     if ask.destination not in known:
         raise Refused("no_such_peer", f"{node}: {ask.destination[:64]} is not in the directory")
     if ask.destination == node:

@@ -28,6 +28,10 @@ Config = Annotated[
 Lab = Annotated[Path | None, typer.Option("--lab", help="Folder of a lab; name a node, too.")]
 Node = Annotated[str | None, typer.Option("--node", help="Node of that lab to ask.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_PATHS = (
+    "Disjoint paths: each bit is split over all of them. Default: one for each --path, or else "
+    "`[relay] paths` of the node."
+)
 Destination = Annotated[str, typer.Argument(help="Name of the distant KMS.")]
 
 
@@ -43,11 +47,9 @@ def session_add(
         typer.Option(help="A path, NODE,NODE,...; once for each path. Default: found by the node."),
     ] = None,
     paths: Annotated[
-        int,
-        typer.Option(
-            min=1, max=SHARES_MAX, help="Disjoint paths: each bit is split over all of them."
-        ),
-    ] = 1,
+        int | None,
+        typer.Option(min=1, max=SHARES_MAX, help=_PATHS),
+    ] = None,
     low: Annotated[
         int, typer.Option(min=0, help="Fill below so many bits in store; 0: as demand asks.")
     ] = 0,
@@ -64,7 +66,7 @@ def session_add(
     Example: `protokms session add kms-3 --lab lab --node kms-1 --paths 2`
     """
     given = tuple(tuple(each.split(",")) for each in path or ())
-    n, high = max(paths, len(given)), high or 2 * low
+    n, high = max(paths or 0, len(given)), high or 2 * low
     word = words.AddSession(
         destination=destination, paths=given, n=n, low_bits=low, high_bits=high, weight=weight
     )

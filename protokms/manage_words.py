@@ -40,7 +40,7 @@ class AddSession(_Word, frozen=True, kw_only=True, tag="session.add"):
 
     destination: _Name
     paths: _Paths = ()
-    n: Annotated[int, Meta(ge=1, le=SHARES_MAX)] = 1
+    n: Annotated[int, Meta(ge=0, le=SHARES_MAX)] = 0
     low_bits: _Count = 0
     high_bits: _Count = 0
     weight: Annotated[int, Meta(ge=1, le=WEIGHT_MAX)] = 1

@@ -24,13 +24,14 @@ class AddSession(Message):
     """Keep bits in store with `destination`, over these paths or over ones found here.
 
     `paths` are node names from here to the destination, `n` how many disjoint ones (each chunk
-    is split in `n` XOR shares); `low_bits` and `high_bits` are the water marks, 0: as demand
-    asks. The same again is harmless; other terms replace the old ones.
+    is split in `n` XOR shares), 0: as many as are given, or else what this node is configured
+    for; `low_bits` and `high_bits` are the water marks, 0: as demand asks. The same again is
+    harmless; other terms replace the old ones.
     """
 
     destination: str
     paths: tuple[tuple[str, ...], ...] = ()
-    n: int = 1
+    n: int = 0
     low_bits: int = 0
     high_bits: int = 0
     weight: int = 1

@@ -119,6 +119,16 @@ def test_a_session_takes_paths_and_marks(a_lab: Path, asked: Asked) -> None:
     )
 
 
+def test_how_many_paths_is_left_to_the_node_unless_it_is_said(a_lab: Path, asked: Asked) -> None:
+    where = ("--lab", str(a_lab), "--node", "kms-1")
+
+    run("session", "add", "kms-3", *where)
+    run("session", "add", "kms-3", "--paths", "1", *where)
+
+    assert asked[0][1] == words.AddSession(destination="kms-3", n=0)
+    assert asked[1][1] == words.AddSession(destination="kms-3", n=1)
+
+
 @pytest.mark.parametrize(
     "args",
     [

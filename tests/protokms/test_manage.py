@@ -186,7 +186,7 @@ def test_a_refusal_comes_with_code_and_reason(path: Path, node: FakeNode) -> Non
         b'{"do": "peer.list", "more": 1}',
         b'{"do": "session.add"}',
         b'{"do": "session.add", "destination": 3}',
-        b'{"do": "session.add", "destination": "x", "n": 0}',
+        b'{"do": "session.add", "destination": "x", "n": -1}',
         b'{"do": "session.add", "destination": "x", "paths": [["x"]]}',
         b'{"do": "session.add", "destination": "' + b"x" * 65 + b'"}',
         b"\xff\xfe",

@@ -167,12 +167,15 @@ def test_a_session_that_was_removed_stays_so_over_a_restart() -> None:
         ({"destination": "n9"}, "no_such_peer"),
         ({"destination": "n1"}, "malformed"),
         ({"destination": "n2"}, "not_allowed"),
-        ({"destination": "n4", "n": 0}, "malformed"),
+        ({"destination": "n4", "n": -1}, "malformed"),
         ({"destination": "n4", "n": 9}, "malformed"),
         ({"destination": "n4", "weight": 0}, "malformed"),
         ({"destination": "n4", "weight": 17}, "malformed"),
         ({"destination": "n4", "low_bits": 2, "high_bits": 1}, "malformed"),
-        ({"destination": "n4", "paths": (("n1", "n2", "n4"), ("n1", "n3", "n4"))}, "malformed"),
+        (
+            {"destination": "n4", "n": 1, "paths": (("n1", "n2", "n4"), ("n1", "n3", "n4"))},
+            "malformed",
+        ),
         ({"destination": "n4", "paths": (("n2", "n4"),)}, "malformed"),
         ({"destination": "n4", "paths": (("n1", "n2", "n1", "n4"),)}, "malformed"),
         ({"destination": "n4", "paths": (("n1", "n9", "n4"),)}, "no_such_peer"),
@@ -834,6 +837,22 @@ def test_a_session_over_one_path_ends_when_the_other_end_asks_for_two() -> None:
 def test_who_asks_for_one_path_in_so_many_words_gets_it() -> None:
     mesh = few_and_many()
 
-    mesh.add("n3", "n1")
+    mesh.add("n3", "n1", n=1)
 
     assert isinstance(mesh.add("n1", "n3"), SessionAdded)
+
+
+def test_who_does_not_say_over_how_many_paths_gets_what_the_node_is_configured_for() -> None:
+    mesh = few_and_many()
+
+    added = mesh.add("n3", "n1")
+    lanes = mesh.lanes("virtual_link/n1@n3")
+    again = mesh.add("n3", "n1")
+
+    assert isinstance(added, SessionAdded)
+    assert isinstance(again, SessionAdded)
+    assert (added.session.n, len(added.session.paths)) == (2, 2)
+    assert mesh.lanes("virtual_link/n1@n3") == lanes
+    given = mesh.add("n3", "n1", paths=(("n3", "n4", "n1"),))
+    assert isinstance(given, SessionAdded)
+    assert given.session.n == 1
