@@ -155,8 +155,8 @@ def link_list(
         _table(_LINK, found["links"])
 
 
-_KEPT = ": refused by "
-"""What a session could not be set up for may pass: its node goes on trying. Bad terms it drops."""
+_KEPT = "refused by "
+"""So begins why a session is not set up yet; its node goes on trying. Bad terms it drops."""
 
 _SESSION = {
     "destination": "destination",
@@ -188,11 +188,13 @@ def _ask(
     try:
         found = manage_client.ask(socket, word)
     except ManageFailed as no:
+        kept = isinstance(word, words.AddSession) and no.why.startswith(_KEPT)
         if as_json:
-            typer.echo(json.dumps({"failed": {"code": no.code, "why": str(no)}}))
+            failed = {"code": no.code, "why": no.why} | ({"kept": True} if kept else {})
+            typer.echo(json.dumps({"failed": failed}))
         else:
             typer.echo(str(no), err=True)
-            if isinstance(word, words.AddSession) and _KEPT in str(no):
+            if kept:
                 typer.echo("the session is kept, and tried again by itself", err=True)
         raise typer.Exit(1) from None
     if as_json:

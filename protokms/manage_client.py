@@ -13,11 +13,12 @@ TIMEOUT_S = 20.0
 
 
 class ManageFailed(Exception):
-    """The node said no, or was not reached; `code` is for programs."""
+    """The node said no, or was not reached; `code` is for programs, `why` does not repeat it."""
 
-    def __init__(self, code: str, why: str) -> None:
-        super().__init__(why or code)
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
         self.code = code
+        self.why = "" if text == code else text.removeprefix(f"{code}: ")
 
 
 def ask(path: Path, word: words.Word, timeout: float = TIMEOUT_S) -> dict[str, Any]:
