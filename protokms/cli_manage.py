@@ -28,11 +28,37 @@ Config = Annotated[
 Lab = Annotated[Path | None, typer.Option("--lab", help="Folder of a lab; name a node, too.")]
 Node = Annotated[str | None, typer.Option("--node", help="Node of that lab to ask.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _named(name: str) -> str:
+    """Check the name of a node, as far as that is possible without one."""
+    if not 1 <= len(name) <= words.NODE_NAME_LIMIT:
+        raise typer.BadParameter(f"the name of a node has 1 to {words.NODE_NAME_LIMIT} characters")
+    return name
+
+
+def _are_paths(given: list[str] | None) -> list[str] | None:
+    """Check what is given with --path: nodes with a comma between them."""
+    for path in given or ():
+        nodes = path.split(",")
+        if not (2 <= len(nodes) <= words.PATH_NODES_LIMIT and all(nodes)):  # noqa: PLR2004
+            most = words.PATH_NODES_LIMIT
+            raise typer.BadParameter(
+                f"{path!r} is no path: the names of 2 to {most} nodes, from the node that is asked "
+                "to the destination, with one comma between two of them"
+            )
+        for node in nodes:
+            _named(node)
+    if given and len(given) > SHARES_MAX:
+        raise typer.BadParameter(f"at most {SHARES_MAX} paths")
+    return given
+
+
 _PATHS = (
     "Disjoint paths: each bit is split over all of them. Default: one for each --path, or else "
     "`[relay] paths` of the node."
 )
-Destination = Annotated[str, typer.Argument(help="Name of the distant KMS.")]
+Destination = Annotated[str, typer.Argument(help="Name of the distant KMS.", callback=_named)]
 
 
 @session.command("add")
@@ -44,7 +70,10 @@ def session_add(
     node: Node = None,
     path: Annotated[
         list[str] | None,
-        typer.Option(help="A path, NODE,NODE,...; once for each path. Default: found by the node."),
+        typer.Option(
+            help="A path, NODE,NODE,...; once for each path. Default: found by the node.",
+            callback=_are_paths,
+        ),
     ] = None,
     paths: Annotated[
         int | None,
@@ -110,8 +139,8 @@ def session_list(
 
 @route.command("show")
 def route_show(
-    start: Annotated[str, typer.Argument(metavar="FROM", help="Name of a node.")],
-    end: Annotated[str, typer.Argument(metavar="TO", help="Name of a node.")],
+    start: Annotated[str, typer.Argument(metavar="FROM", help="Name of a node.", callback=_named)],
+    end: Annotated[str, typer.Argument(metavar="TO", help="Name of a node.", callback=_named)],
     *,
     config: Config = None,
     the_lab: Lab = None,

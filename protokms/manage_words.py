@@ -23,11 +23,17 @@ ADDRESS_LIMIT = 107
 NAME_LIMIT = 64
 """Octets of the last part of that name, at most; the folder may be as deep as you like."""
 
-_Name = Annotated[str, Meta(min_length=1, max_length=64)]
+NODE_NAME_LIMIT = 64
+"""Characters of the name of a node, at most."""
+
+PATH_NODES_LIMIT, PATHS_LIMIT = 64, 16
+"""Nodes on a path, and paths of a session, at most."""
+
+_Name = Annotated[str, Meta(min_length=1, max_length=NODE_NAME_LIMIT)]
 _Count = Annotated[int, Meta(ge=0, le=1 << 40)]
 _Paths = Annotated[
-    tuple[Annotated[tuple[_Name, ...], Meta(min_length=2, max_length=64)], ...],
-    Meta(max_length=16),
+    tuple[Annotated[tuple[_Name, ...], Meta(min_length=2, max_length=PATH_NODES_LIMIT)], ...],
+    Meta(max_length=PATHS_LIMIT),
 ]
 
 

@@ -147,6 +147,49 @@ def test_misuse_exits_with_2(args: tuple[str, ...]) -> None:
     assert run(*args)[0] == 2
 
 
+@pytest.mark.parametrize("path", ["kms-1,,kms-3", "", "kms-1", "kms-1,", "kms-1," + "x" * 65])
+def test_what_is_no_path_is_refused_before_the_node_is_asked(
+    a_lab: Path, asked: Asked, path: str
+) -> None:
+    where = ("--lab", str(a_lab), "--node", "kms-1")
+
+    status, _, err = run("session", "add", "kms-3", "--path", path, *where)
+
+    assert (status, asked) == (2, [])
+    assert "--path" in err
+    assert re.search(r"is no path|the name of a node has 1 to 64", err)
+
+
+def test_more_paths_than_shares_are_refused_before_the_node_is_asked(
+    a_lab: Path, asked: Asked
+) -> None:
+    many = ("--path", "kms-1,kms-2,kms-3") * 9
+
+    status, _, err = run("session", "add", "kms-3", *many, "--lab", str(a_lab), "--node", "kms-1")
+
+    assert (status, asked) == (2, [])
+    assert "at most 8 paths" in err
+
+
+@pytest.mark.parametrize(
+    ("command", "argument"),
+    [
+        (("session", "add", ""), "destination"),
+        (("session", "remove", ""), "destination"),
+        (("route", "show", "", "kms-3"), "FROM"),
+        (("route", "show", "kms-1", "x" * 65), "TO"),
+    ],
+)
+def test_what_is_no_name_of_a_node_is_refused_before_the_node_is_asked(
+    a_lab: Path, asked: Asked, command: tuple[str, ...], argument: str
+) -> None:
+    status, _, err = run(*command, "--lab", str(a_lab), "--node", "kms-1")
+
+    assert (status, asked) == (2, [])
+    assert argument in err
+    assert "the name of a node has 1 to 64" in err
+
+
 @pytest.mark.parametrize(
     ("code", "why", "kept"),
     [
