@@ -149,7 +149,11 @@ def _provenance() -> Json:
         "trusted_nodes": nodes,
         "age_s": {"type": ["number", "null"], "description": "Of the oldest bit, in seconds"},
     }
-    text = f'Ask with {{"{provenance.NAME}": true}} among the extensions of a key request'
+    text = (
+        f'Ask with {{"{provenance.NAME}": true}} among the extensions of a key request. Where it '
+        "is not known, an optional one is left out, and a mandatory one answered with 400; so for "
+        "keys of SAEs at several KMEs, of which each copy has come its own way"
+    )
     return {**_object(properties, len(properties)), "description": text}
 
 

@@ -2,7 +2,8 @@
 
 It is asked for with `{"protokms_provenance": true}` among `extension_optional` or
 `extension_mandatory` (014 6.2), and answered in the `key_extension` of each key. There are no key
-bits in it.
+bits in it. Keys of SAEs at several KMEs have none, since each copy has come its own way: an
+optional one is left out, and a mandatory one answered with 400.
 """
 
 from collections.abc import Iterator, Sequence

@@ -113,6 +113,18 @@ def test_who_insists_gets_nothing_without_it(site: Site) -> None:
     assert not any(isinstance(body, keys.GetMulticast) for _, body in site.desk.asked)
 
 
+def test_who_asks_for_saes_at_several_kmes_is_not_told_and_the_description_says_so(
+    site: Site,
+) -> None:
+    site.desk.answer = store(keys.Via(32, (), 1.0))
+
+    rows = told(site, ASKED | {"additional_slave_SAE_IDs": ["sae-3"]})
+    schemas = site.get("/openapi.json").json["components"]["schemas"]
+
+    assert rows == [None]
+    assert "SAEs at several KMEs" in schemas["Provenance"]["description"]
+
+
 def test_no_key_bits_are_in_an_extension(site: Site) -> None:
     site.desk.answer = store(keys.Via(32, FAR, 5.0))
 
