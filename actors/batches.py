@@ -13,7 +13,7 @@ from actors import tag
 from actors.journal import Journal, Shelf
 from actors.protocol.blocks import BlocksHeld, Run, SegmentId
 from actors.standing import LIMIT, Standing
-from actors.stream import NEVER, Paths, Stream, as_paths, segment_key
+from actors.stream import LINK, NEVER, Paths, Stream, Way, as_paths, segment_key
 
 BATCH_MIN = 1024
 BATCH_MAX = 65_536
@@ -33,7 +33,7 @@ class Held:
     lengths: tuple[int, ...]
     tag: bytes
     octets: bytes = field(repr=False)
-    via: Paths = ()
+    way: Way = LINK
     told: float = NEVER
 
 
@@ -72,10 +72,10 @@ class Batches:
         for _, self._next, _ in shelf.each("numbers"):
             pass
         bits = {id_: octets for id_, _, octets in shelf.each("bits")}
-        for id_, (runs, lengths, mark, *via), _ in shelf.each("held"):
+        for id_, (runs, lengths, mark, *way), _ in shelf.each("held"):
             octets = bits[bytes((stream.end,)) + id_]
-            paths = as_paths(via[0]) if via else ()
-            made = Held(tuple(Run(*run) for run in runs), tuple(lengths), mark, octets, paths)
+            came = Way(as_paths(way[0]), way[1]) if way else LINK
+            made = Held(tuple(Run(*run) for run in runs), tuple(lengths), mark, octets, came)
             self.held[int.from_bytes(id_, "big")] = made
             self.undecided += len(octets)
         for id_, clear, _ in shelf.each("decided"):
@@ -171,17 +171,17 @@ class Batches:
             seqs.append(seq)
             total += size
         taken = [self._arrived.pop(seq) for seq in seqs]
-        parts, via = [it.octets for it in taken], _together(it.via for it in taken)
+        parts, way = [it.octets for it in taken], _together(it.via for it in taken)
         self.arrived -= total
         octets, runs, lengths = b"".join(parts), _runs(seqs), tuple(len(part) for part in parts)
         number, self._next = self._next, self._next + 1
         end = self._stream.end
         mark = tag.make(octets, self._place(end, number), runs, lengths)
-        held = Held(runs, lengths, mark, octets[tag.KEY_OCTETS :], via)
+        held = Held(runs, lengths, mark, octets[tag.KEY_OCTETS :], way)
         self.held[number] = held
         self.undecided += len(held.octets)
         pairs = [(run.first, run.last) for run in runs]
-        self._journal.put("held", _key(number), (pairs, lengths, mark, via))
+        self._journal.put("held", _key(number), (pairs, lengths, mark, *way))
         self._journal.put("bits", segment_key(SegmentId(end, number)), None, held.octets)
         self._save()
         self._standing.count()
@@ -196,7 +196,7 @@ class Batches:
         name = SegmentId(self._stream.end, batch)
         self._journal.drop("held", _key(batch))
         if confirmed:
-            self._stream.enter(name, held.octets, write_bits=False, via=held.via)
+            self._stream.enter(name, held.octets, write_bits=False, way=held.way)
         else:
             self._journal.drop("bits", segment_key(name))
         self._standing.count()
@@ -216,7 +216,7 @@ class Batches:
         known |= SegmentId(end, word.batch) in self._stream.segments
         if known or not 0 <= word.batch < LIMIT or len(self.decided) >= 2 * UNDECIDED_MAX:
             return None
-        octets, via = self._named(word)
+        octets, way = self._named(word)
         good = len(octets) >= BATCH_MIN and tag.agrees(
             octets, self._place(end, word.batch), word.runs, word.lengths, word.tag
         )
@@ -224,7 +224,7 @@ class Batches:
         self._journal.put("decided", _key(word.batch), good)
         if good:
             rest = octets[tag.KEY_OCTETS :]
-            self._stream.enter(SegmentId(end, word.batch), rest, write_bits=True, via=via)
+            self._stream.enter(SegmentId(end, word.batch), rest, write_bits=True, way=way)
         self._standing.count()
         return good
 
@@ -237,17 +237,17 @@ class Batches:
         if len(self._settled) > SETTLED_MAX:
             del self._settled[next(iter(self._settled))]
 
-    def _named(self, word: BlocksHeld) -> tuple[bytes, Paths]:
+    def _named(self, word: BlocksHeld) -> tuple[bytes, Way]:
         """Take out the emitted octets that a batch names; none unless all of them are there."""
         count = len(word.lengths)
         if not all(0 <= run.first <= run.last for run in word.runs):
-            return b"", ()
+            return b"", LINK
         if count > DATAGRAMS_MAX or count != sum(run.last - run.first + 1 for run in word.runs):
-            return b"", ()
+            return b"", LINK
         parts = [self._forget(seq) for run in word.runs for seq in range(run.first, run.last + 1)]
         found = [octets for octets, _ in parts if octets is not None]
         if len(found) != count or tuple(map(len, found)) != word.lengths:
-            return b"", ()  # a seq named twice is missing once
+            return b"", LINK  # a seq named twice is missing once
         return b"".join(found), _together(via for _, via in parts)
 
     def _forget(self, seq: int) -> tuple[bytes | None, Paths]:
@@ -277,7 +277,8 @@ def _runs(seqs: list[int]) -> tuple[Run, ...]:
     return tuple(runs)
 
 
-def _together(vias: Iterable[Paths]) -> Paths:
+def _together(vias: Iterable[Paths]) -> Way:
     """All paths of a batch, each once, the first first."""
     distinct = dict.fromkeys(vias)  # nearly always one
-    return tuple(dict.fromkeys(path for via in distinct for path in via))[:PATHS_MAX]
+    paths = tuple(dict.fromkeys(path for via in distinct for path in via))[:PATHS_MAX]
+    return Way(paths, min(map(len, distinct), default=0))

@@ -131,10 +131,10 @@ class SessionManager(Origin):
             course.wanted = self.system.now()
         stored, filled = peer in self.stores, peer in self.courses or self.fills(peer)
         if stored and filled:
-            return sessions.SessionEnsured()
+            return sessions.SessionEnsured(code=self._why_not(peer))
         no = "" if filled else self._no_more(ask.sae) and self._no_more_but(ask.sae)
         if stored and no:
-            return sessions.SessionEnsured()
+            return sessions.SessionEnsured(code="not_allowed")
         if no or self.no_store(peer):
             raise Refused("not_allowed", f"{me}: {no or 'no room for another distant peer'}")
         answer = self.later()
@@ -149,6 +149,11 @@ class SessionManager(Origin):
             self._keep(terms, None)
         self.have_store(peer, there)
         return answer
+
+    def _why_not(self, peer: str) -> str:
+        course = self.courses.get(peer)
+        failed = course and course.failures and not course.established and not self.fills(peer)
+        return course.state if course and failed else ""
 
     def _no_more_but(self, sae: str) -> str:
         """Give up a session on demand that does not stand, for one that may; or tell why not.

@@ -8,7 +8,7 @@ are blanked in memory as soon as they are used, and on disk at the next `wipe`.
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from actors.journal import Journal, Shelf
 from actors.protocol.blocks import SegmentId
@@ -20,6 +20,19 @@ from actors.vault import Clock
 Range = tuple[int, int]
 Paths = tuple[tuple[str, ...], ...]
 """Names of nodes from one end to the other, for each path that bits came over; none: a link."""
+
+
+class Way(NamedTuple):
+    """How bits came: all their paths, and over how many at a time at the least (XOR shares)."""
+
+    paths: Paths = ()
+    least: int = 0
+
+
+LINK = Way()
+"""The quantum link itself."""
+
+
 NEVER = -1e9
 UNKNOWN = -1.0
 
@@ -43,7 +56,7 @@ class Segment:
     told: float = NEVER
     grants: int = 0
     """Grants and pads in this segment whose fate the owner does not know yet."""
-    via: Paths = ()
+    way: Way = LINK
     since: Clock | None = None
     """When it was confirmed here; None if nobody noted that."""
 
@@ -125,17 +138,17 @@ class Stream:
         assert isinstance(used, list)
         segment = Segment(name, bytearray(bits or length), bool(mine), n, bool(leased))
         if origin:  # rows of an earlier version have none
-            via, *since = origin
-            segment.via, segment.since = as_paths(via), Clock(*since)
+            *since, paths, least = origin
+            segment.way, segment.since = Way(as_paths(paths), least), Clock(*since)
         segment.used = [(start, end) for start, end in used] if bits else [(0, length)]
         self._add(segment)
         if segment.mine and segment.leased:
             self.burn(segment)  # R6: after any start the rest of every lease is burnt
 
-    def enter(self, name: SegmentId, octets: bytes, *, write_bits: bool, via: Paths = ()) -> None:
+    def enter(self, name: SegmentId, octets: bytes, *, write_bits: bool, way: Way = LINK) -> None:
         """A confirmed batch becomes a segment; its first owner follows from its number (R5)."""
         segment = Segment(name, bytearray(octets), name.batch % 2 == self.end)
-        segment.via, segment.since = via, self.clock
+        segment.way, segment.since = way, self.clock
         self._add(segment)
         self.came += len(octets)
         if write_bits:
@@ -274,7 +287,7 @@ class Stream:
             since = segment.since
             known = since is not None and since.boot == clock.boot
             age = max(0.0, clock.now - since.now) if since and known else UNKNOWN
-            found.append(Via(piece.length, segment.via, age))
+            found.append(Via(piece.length, segment.way.paths, age))
         return tuple(found)
 
     def known(self, pieces: Iterable[Piece]) -> None:
@@ -315,7 +328,7 @@ class Stream:
         return before - self.stock
 
     def _burn_weak(self, segment: Segment) -> None:
-        weak = self.paths > 1 and len(segment.via) < self.paths
+        weak = self.paths > 1 and segment.way.least < self.paths
         if weak and segment.mine and segment.free:
             self.burn(segment)
 
@@ -401,7 +414,7 @@ class Stream:
 
     def _save(self, segment: Segment) -> None:
         value = (segment.mine, segment.n, segment.leased, len(segment.octets), segment.used)
-        origin = (segment.via, *segment.since) if segment.since else ()
+        origin = (*segment.since, *segment.way) if segment.since else ()
         self._journal.put("segment", segment_key(segment.id), (*value, *origin))
 
 

@@ -16,7 +16,7 @@ from etsi.call import Call, segment
 from etsi.container import container, container_of_grant
 from etsi.gs014_request import malformed
 from etsi.options import Options
-from etsi.reach import NOT_ALLOWED, SETTING_UP, Reach
+from etsi.reach import NOT_ALLOWED, REFUSED, SETTING_UP, Reach
 from etsi.reply import Problem, Reply, quoted
 from transport.envelope import Address
 from transport.message import Message
@@ -43,6 +43,7 @@ REFUSALS: dict[str, tuple[int, str, int]] = {
     "not_enough_disjoint_paths": (503, "too few disjoint ways lead to the KME of that SAE now", 30),
     "no_such_peer": (503, "a KME on the way does not know the KME of the other SAE", 60),
     NOT_ALLOWED: (400, "a session with the KME of the other SAE is not allowed", 0),
+    REFUSED: (503, "a KME refuses the session with the KME of the other SAE", 30),
 }
 """Refusals of key store and sessions: status, text (empty: its own words), `Retry-After` in s.
 

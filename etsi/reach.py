@@ -16,11 +16,13 @@ from transport.message import Message
 
 SETTING_UP = "setting_up"
 NOT_ALLOWED = "session_not_allowed"
+REFUSED = "session_refused"
 
 _FRESH_S = 15.0
 _NUDGE_S = 5.0
 _PAUSE_S = (0.02, 0.25)
 _STEPS = 8
+_OURS = {"not_allowed": REFUSED}
 _STORE_SHARE = 0.6
 """Of the time that is left a store may take so much: its answer finds somebody who waits."""
 
@@ -35,7 +37,8 @@ class Reach:
         self._bridge, self._node, self._patience = bridge, node, patience
         self._sessions = Address("sessions", node)
         self._ensured: dict[str, float] = {}
-        self._nudged: dict[str, float] = {}
+        self._reasons: dict[str, tuple[float, str]] = {}
+        """Why the session with a KMS does not stand, and when we asked."""
 
     async def again(
         self, kms: str, ask: keys.GetKey, failed: Failed, until: float, trace: str
@@ -53,13 +56,23 @@ class Reach:
             if not isinstance(ensured, sessions.SessionEnsured):
                 return _no_session(ensured, failed)
             self._ensured[kms] = now()
-        elif now() - self._nudged.get(kms, -_NUDGE_S) >= _NUDGE_S:
-            self._nudged[kms] = now()  # its session may have ended; nobody waits for that
+        made: Message = failed
+        if now() - self._ensured.get(kms, -_FRESH_S) < _FRESH_S:
+            made = await self._wait(kms, ask, until, trace)
+        if isinstance(made, Failed) and made.code in (*sessions.SOON, SETTING_UP):
+            return await self._with_reason(kms, ask, made, trace)
+        return made
+
+    async def _with_reason(self, kms: str, ask: keys.GetKey, made: Failed, trace: str) -> Failed:
+        """Say why no session brings keys, if it is that; one that has ended is begun anew."""
+        now = asyncio.get_running_loop().time()
+        at, code = self._reasons.get(kms, (-_NUDGE_S, ""))
+        if now - at >= _NUDGE_S:
             body = sessions.EnsureSession(peer=kms, sae=ask.master)
-            self._bridge.tell(self._sessions, body, trace)
-        if now() - self._ensured.get(kms, -_FRESH_S) >= _FRESH_S:
-            return failed
-        return await self._wait(kms, ask, until, trace)
+            ensured = await self._ask(self._sessions, body, 0.0, trace)
+            code = ensured.code if isinstance(ensured, sessions.SessionEnsured) else ""
+            self._reasons[kms] = now, code
+        return Failed(code=_OURS.get(code, code), why="") if code else made
 
     async def _wait(self, kms: str, ask: keys.GetKey, until: float, trace: str) -> Message:
         """Ask the store again and again, in growing steps, until it answers something else."""

@@ -97,7 +97,12 @@ class EnsureSession(Message):
 
 @local
 class SessionEnsured(Message):
-    """There is a key store for that peer."""
+    """There is a key store for that peer; `code` is why the session that fills it does not stand.
+
+    One of `CODES`, and only after it was tried; otherwise nothing.
+    """
+
+    code: str = ""
 
 
 @wire("sessions.key_transport_session/1")

@@ -142,9 +142,29 @@ def test_a_store_that_gives_nothing_later_is_answered_at_once_and_its_session_lo
     first, second = site.get(ENC), site.get(ENC)
 
     assert refusal(first) == refusal(second) == {"status": 503, "code": code, "retry": retry}
-    assert len(site.desk.asked) == 2
-    ensure = sessions.EnsureSession(peer="kms-3", sae="sae-1")
-    assert site.desk.told == [("sessions@kms-1", ensure)]
+    assert asked(site, sessions.EnsureSession) == ["sessions@kms-1"]
+
+
+@pytest.mark.parametrize(
+    ("code", "told", "retry"),
+    [
+        ("no_route", "no_route", 5),
+        ("not_enough_bits", "not_enough_bits", 5),
+        ("not_enough_disjoint_paths", "not_enough_disjoint_paths", 30),
+        ("not_allowed", "session_refused", 30),
+    ],
+)
+def test_an_sae_hears_why_the_session_that_it_waits_for_does_not_stand(
+    site: Site, code: str, told: str, retry: int
+) -> None:
+    def desk(body: Message) -> Message:
+        if isinstance(body, sessions.EnsureSession):
+            return sessions.SessionEnsured(code=code)
+        return Failed(code="peer_down", why="")
+
+    site.desk.answer = desk
+
+    assert refusal(site.get(ENC)) == {"status": 503, "code": told, "retry": retry}
 
 
 def test_a_refusal_that_no_session_would_mend_is_passed_on_at_once(site: Site) -> None:

@@ -48,6 +48,7 @@ class Store(Actor):
         self.peer = peer
         self.last: Say | None = None
         self.marks: list[links.Marks] = []
+        self.least: list[int] = []
         self.used_at = 0.0
 
     def started(self) -> None:
@@ -77,6 +78,10 @@ class Store(Actor):
     @handles(links.Marks)
     def take_marks(self, marks: links.Marks) -> None:
         self.marks.append(marks)
+
+    @handles(links.LeastPaths)
+    def take_least(self, news: links.LeastPaths) -> None:
+        self.least.append(news.n)
 
     @handles(links.AskUse)
     def tell_use(self, _: links.AskUse) -> links.Used:

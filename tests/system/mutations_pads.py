@@ -10,7 +10,7 @@ from actors.pads import Pads
 from actors.protocol import keys
 from actors.protocol import pads as words
 from actors.slaves_side import SlavesSide
-from actors.stream import Stream
+from actors.stream import Stream, Way
 from actors.waking import Waking
 from transport.message import Secret
 
@@ -172,3 +172,11 @@ def never_late(original: Any) -> Any:
         self.sleepers = asleep
 
     return on_tick
+
+
+def counts_paths(original: Any) -> Any:
+    def together(vias: Any) -> Way:
+        paths = original(vias).paths
+        return Way(paths, len(paths))
+
+    return together

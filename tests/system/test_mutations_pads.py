@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from actors import one_time, sealed_side
+from actors import batches, one_time, sealed_side
 from actors.batches import Batches
 from actors.fair import Shares
 from actors.giving import Giving
@@ -190,6 +190,22 @@ TABLE = [
         "_only_relay",
         nothing,
         pads.test_pads_are_for_the_relay_of_this_peer_alone,
+    ),
+    Mutation(
+        "R14",
+        "what came over one path is used though two are asked for",
+        Stream,
+        "_burn_weak",
+        nothing,
+        partial(distant.test_r14_what_came_over_one_path_is_of_no_use_once_two_are_asked_for, "a"),
+    ),
+    Mutation(
+        "R14",
+        "two sessions over a path each are as good as one over two",
+        batches,
+        "_together",
+        broken.counts_paths,
+        distant.test_r14_what_comes_over_too_few_paths_afterwards_is_burnt_and_the_rest_is_used,
     ),
     Mutation(
         "R13",

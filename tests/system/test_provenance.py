@@ -5,7 +5,7 @@ import pytest
 from actors.journal import Journal, Shelf
 from actors.protocol import blocks, keys
 from actors.standing import Standing
-from actors.stream import UNKNOWN, Stream
+from actors.stream import LINK, UNKNOWN, Stream
 from tests.system.pair import Pair
 
 NORTH = ("a", "n", "b")
@@ -111,7 +111,7 @@ def test_a_batch_not_yet_decided_at_a_start_keeps_its_paths() -> None:
 
     for node in ("a", "b"):
         (segment,) = pair.store(node).stream.segments.values()
-        assert segment.via == (NORTH,)
+        assert segment.way == ((NORTH,), 1)
 
 
 def test_nothing_is_told_unless_it_is_asked_for() -> None:
@@ -135,4 +135,4 @@ def test_rows_of_an_earlier_version_are_read() -> None:
     stream = Stream(journal, shelf, Standing(journal, shelf, 1), 0)
 
     assert stream.segments
-    assert all(it.via == () and it.since is None for it in stream.segments.values())
+    assert all(it.way == LINK and it.since is None for it in stream.segments.values())

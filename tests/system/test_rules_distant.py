@@ -9,6 +9,7 @@ from actors.protocol import blocks, grants, keys, links, routes
 from actors.protocol.common import Failed
 from actors.protocol.peers import PeerDown
 from protokms.testing.probe import Probe
+from tests.system.ledger_check import check_counters
 from tests.system.pair import Pair
 from transport.message import Message
 
@@ -98,6 +99,73 @@ def test_who_waits_for_loads_wakes_a_peer_that_has_gone_idle_meanwhile() -> None
     pair.cluster.advance(3.0)
 
     assert probe.of(keys.Keys)
+
+
+# R14: what lies in store
+
+ONE, OTHER = (("a", "m", "b"),), (("a", "n", "b"),)
+TWO = (*ONE, *OTHER)
+
+
+@pytest.mark.parametrize("at", ["a", "b"])
+def test_r14_what_came_over_one_path_is_of_no_use_once_two_are_asked_for(at: str) -> None:
+    pair, _ = distant()
+    for _ in range(8):
+        pair.feed(via=ONE)
+        pair.cluster.advance(0.2)
+    pair.key(2, at=at)
+
+    pair.cluster.tell(pair.at(at), links.LeastPaths(n=2))
+
+    assert pair.store(at).stream.stock == 0
+    assert code(pair.enc(at=at)) == "no_keys"
+    pair.cluster.restart(at)
+    pair.cluster.advance(3.0)
+    assert pair.store(at).stream.stock == 0
+    check_counters(pair.store(at))
+
+
+def test_r14_what_comes_over_too_few_paths_afterwards_is_burnt_and_the_rest_is_used() -> None:
+    pair, _ = distant()
+    pair.cluster.tell(pair.at("a"), links.LeastPaths(n=2))
+    for via in (ONE, ONE, TWO, TWO):
+        pair.feed(via=via)
+        pair.cluster.advance(0.2)
+    for _ in range(4):
+        for via in (ONE, OTHER):  # in one batch: each octet is known to one node alone
+            pair.feed(800, via=via)
+        pair.cluster.advance(0.2)
+    stock = pair.store("a").stream.stock
+
+    told = pair.cluster.ask(
+        pair.at("a"),
+        keys.GetKey(master="alice", slaves=("bob",), number=4, size=32, provenance=True),
+    )
+
+    assert isinstance(told, keys.Keys)
+    assert {it.paths for it in told.provenance} == {TWO}
+    assert stock < 4000
+    pair.cluster.advance(10.0)
+    check_counters(pair.store("a"))
+    check_counters(pair.store("b"))
+
+
+def test_r14_a_segment_of_too_few_paths_that_the_peer_gives_is_burnt() -> None:
+    pair, _ = distant()
+    for _ in range(16):
+        pair.feed(via=ONE)
+        pair.cluster.advance(0.2)
+    pair.cluster.tell(pair.at("a"), links.LeastPaths(n=2))
+    pair.cluster.advance(5.0)
+    head = pair.store("a").standing.head()
+
+    pair.say("b", blocks.Wanted(head=head, octets=8000))
+    pair.cluster.advance(3.0)
+
+    assert pair.said(blocks.Transfer, "b")
+    assert pair.store("a").stream.stock == 0
+    check_counters(pair.store("a"))
+    check_counters(pair.store("b"))
 
 
 # Marks

@@ -6,6 +6,7 @@ import pytest
 
 from actors import pads as pads_of
 from actors.fair import LOCAL_PARTS, PREFILL_PARTS
+from actors.key_store import KeyStore
 from actors.protocol import blocks, keys, pads
 from actors.protocol.common import Failed
 from actors.protocol.grants import Piece
@@ -478,6 +479,21 @@ def test_r13_a_dry_store_asks_the_peer_for_bits_that_its_relay_wants() -> None:
     pair.wire.clear()
 
     relays.want(14_000)
+
+    assert pair.said(blocks.Wanted, "a")
+
+
+def test_r13_a_store_that_keeps_its_floor_asks_the_peer_for_the_bits_beyond_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(KeyStore, "want_octets", 1000)
+    pair, relays = ready(max_bits=8 * 64_000)
+    pair.fill(20)
+    while pair.store("a").stream.stock > pair.store("a").shares.floor + 2000:
+        relays.take(2000)
+    pair.wire.clear()
+
+    relays.want(4000)
 
     assert pair.said(blocks.Wanted, "a")
 

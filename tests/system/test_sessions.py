@@ -546,6 +546,31 @@ def test_over_a_reroute_no_node_gets_another_share_than_before() -> None:
     assert all(len(shares) == 1 for shares in carried.values())
 
 
+@pytest.mark.parametrize("removed", [False, True])
+def test_explicit_paths_give_no_node_another_share_than_before(removed: bool) -> None:
+    mesh = mesh_of(ring(4))
+    one, two = ("n1", "n2", "n3"), ("n1", "n4", "n3")
+    mesh.add("n1", "n3", n=2, paths=(one, two))
+    before = {lane.path: lane.share for lane in mesh.lanes("virtual_link/n3@n1")}
+    if removed:
+        remove(mesh, "n1", "n3")
+
+    mesh.add("n1", "n3", n=2, paths=(two, one))
+
+    assert {lane.path: lane.share for lane in mesh.lanes("virtual_link/n3@n1")} == before
+    mesh.advance(1.0)
+
+
+def test_the_store_hears_over_how_many_paths_its_bits_must_come_before_they_do() -> None:
+    mesh = mesh_of(chain(3))
+    mesh.add("n1", "n3")
+
+    mesh.add("n1", "n3", n=2)
+
+    assert mesh.seen("n1", "n3").state == "not_enough_disjoint_paths"
+    assert mesh.actor("key_store/n3@n1", Distant).least[-1] == 2
+
+
 def test_paths_that_would_give_a_node_another_share_wait_until_nothing_is_undecided() -> None:
     # a and b carry share 0, c and d share 1; then only a-d and c-b are left.
     mesh = mesh_of("n1-a a-b b-z n1-c c-d d-z a-d c-b")
@@ -718,6 +743,32 @@ def test_a_stranger_has_no_session() -> None:
     mesh = mesh_of(chain(3))
 
     assert ensure(mesh, "n1", "n9") == Failed(code="no_such_peer", why="n9")
+
+
+def test_who_asks_for_a_session_that_does_not_stand_hears_why() -> None:
+    mesh = Mesh(chain(4), relay={"paths": 2})
+    mesh.advance(SETTLED_S)
+
+    first = ensure(mesh, "n1", "n4")
+    mesh.advance(1.0)
+
+    assert first == SessionEnsured()
+    assert ensure(mesh, "n1", "n4") == SessionEnsured(code="not_enough_disjoint_paths")
+
+
+def test_a_session_on_demand_follows_the_policy_of_today() -> None:
+    mesh = mesh_of(ring(4))
+    ensure(mesh, "n1", "n3")
+    mesh.add("n2", "n4")
+    mesh.advance(1.0)
+    before = mesh.seen("n1", "n3").n
+
+    mesh.options["paths"] = 2
+    for node in ("n1", "n2", "n3"):
+        mesh.cluster.restart(node)
+    mesh.advance(SETTLED_S)
+
+    assert (before, mesh.seen("n1", "n3").n, mesh.seen("n2", "n4").n) == (1, 2, 1)
 
 
 # What is durable
