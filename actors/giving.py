@@ -31,6 +31,8 @@ class Asked(NamedTuple):
     ask: keys.GetKey | keys.Give
     answer: Later
     until: float
+    words: int = 0
+    """How often the peer had said by then what is not fetched."""
 
     @property
     def octets(self) -> int:

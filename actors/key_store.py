@@ -54,7 +54,7 @@ class KeyStore(Giving):
         self.check_ends(ask.master, ask.slaves)
         answer = self.later()
         seconds = min(ask.within, self.options.request_timeout_s)
-        self._take(Asked(ask, answer, self.clock.now + seconds))
+        self._take(Asked(ask, answer, self.clock.now + seconds, self.words))
         return answer
 
     def _take(self, asked: Asked) -> None:
@@ -63,8 +63,8 @@ class KeyStore(Giving):
     def accept(self, asked: Asked) -> None:
         """Promise bits to a request; it is served with all that came together."""
         ask, needed = asked.ask, asked.octets
-        if self.options.mode == "local" and isinstance(ask, keys.GetKey):
-            if unsure := self.must_ask(ask.master, ask.slaves):
+        if isinstance(ask, keys.GetKey):
+            if unsure := self.must_ask(ask.master, ask.slaves, asked.words):
                 serve = partial(self._take, asked)
                 self.wait_for_loads(ask.master, unsure, Sleeper(serve, asked.answer, asked.until))
                 return
@@ -209,7 +209,7 @@ class KeyStore(Giving):
                 waiting.answer(Failed(code=code, why=f"refused by {self.store}"))
                 if code == "too_many_undelivered":  # for the next status
                     for slave in waiting.grant.slaves:
-                        self.ask_load(waiting.grant.master, slave)
+                        self.note_full(waiting.grant.master, slave)
             elif unheard:
                 self.alarm("local_grant_refused")
             self.system.meter.add("protokms_grants_refused", peer=self.store)

@@ -1,7 +1,7 @@
 """What an owner knows of the keys that lie unfetched at the slaves' side (R9, R12, P9)."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from actors.base import Later, System, handles
 from actors.issuer import Issuer
@@ -20,6 +20,9 @@ PAIRS_MAX = 1 << 16
 """Pairs of which is known when the slaves' side was asked and heard; others are asked anew."""
 
 
+N = TypeVar("N", int, float)
+
+
 class Unsure(NamedTuple):
     """A request for a `local` grant, and the pairs of which the peer is asked."""
 
@@ -28,7 +31,7 @@ class Unsure(NamedTuple):
 
 
 class OwnerLimits(SealedSide):
-    """Checks the limits of `local` grants, and counts what a status may promise."""
+    """Checks limits where a refusal of the peer would come too late; counts for a status."""
 
     issuer: Issuer
 
@@ -37,6 +40,10 @@ class OwnerLimits(SealedSide):
         self._load_asked: dict[tuple[str, str], float] = {}
         self._load_heard: dict[tuple[str, str], float] = {}
         """Since both ends came in step: before, the other one may have held anything."""
+        self.words = 0
+        """How often the peer has said what is not fetched."""
+        self._full: dict[tuple[str, str], int] = {}
+        """Pairs for which the peer has refused keys, and which of its words was the last of it."""
         self._loads_seq = 0
         """Where the peer's ledger was when it said the last of that."""
         self._unsure: list[Unsure] = []
@@ -86,21 +93,33 @@ class OwnerLimits(SealedSide):
             return
         self._loads_seq = seq
         told = set()
+        self.words += 1
         for load in loads:
             here = self.homes.get(load.master) == self.system.node
             if here and self.homes.get(load.slave) == self.store:
                 self.issuer.loads.told(load)
                 _keep(self._load_heard, (load.master, load.slave), self.clock.now)
                 told.add((load.master, load.slave))
+        self._full.update({pair: self.words for pair in told if pair in self._full})
         woken = [it for it in self._unsure if not it.pairs.isdisjoint(told)]
         self._unsure = [it for it in self._unsure if it.pairs.isdisjoint(told)]
         serve_all(it.sleeper for it in woken)
 
-    def must_ask(self, master: str, slaves: tuple[str, ...]) -> list[str]:
-        """Of which slaves the peer has not said what is not fetched, in `local` mode (R12)."""
-        if self.options.mode != "local":
-            return []
-        return [slave for slave in slaves if (master, slave) not in self._load_heard]
+    def must_ask(self, master: str, slaves: tuple[str, ...], words: int) -> list[str]:
+        """Of which slaves the peer must say first what is not fetched (R12).
+
+        In `local` mode those of which it has not said it yet, in `confirmed` mode those for which
+        it has refused keys: the bits of a refused grant are burnt. `words` is the count of its
+        words when the request came: of an earlier one the slaves may have fetched since.
+        """
+        if self.options.mode == "local":
+            return [slave for slave in slaves if (master, slave) not in self._load_heard]
+        return [slave for slave in slaves if self._full.get((master, slave), words + 1) <= words]
+
+    def note_full(self, master: str, slave: str) -> None:
+        """The peer has refused keys of this pair, since too many are not fetched."""
+        _keep(self._full, (master, slave), self.words)
+        self.ask_load(master, slave)
 
     def wait_for_loads(self, master: str, slaves: list[str], sleeper: Sleeper) -> None:
         """Serve this once the peer has said what these slaves have not fetched."""
@@ -108,12 +127,13 @@ class OwnerLimits(SealedSide):
             raise Refused("busy", f"too many requests wait for {self.store}")
         self._unsure.append(Unsure(frozenset((master, slave) for slave in slaves), sleeper))
         for slave in slaves:
-            self.ask_load(master, slave)
+            self.ask_load(master, slave, waits=True)
 
     def on_resumed(self) -> None:
         """The peer may have gone back to a time when it held more."""
         self._load_heard.clear()
         self._load_asked.clear()
+        self._full.clear()
         self._loads_seq = 0
         super().on_resumed()
 
@@ -126,16 +146,28 @@ class OwnerLimits(SealedSide):
         super().on_tick(now)
 
     def check_peer_load(self, master: str, slave: str, octets: int) -> None:
-        """A local grant is never refused by the peer for limits: check what it last said (R12)."""
+        """Check what the peer last said where its refusal would come too late (R12).
+
+        A local grant is never refused for limits; a confirmed one that is has burnt its bits.
+        """
+        pair = master, slave
+        if self.options.mode != "local" and pair not in self._full:
+            return
         if octets > self._peer_room(master, slave):
             self.ask_load(master, slave)
             raise Refused("too_many_undelivered", "fetch the keys that wait before asking for more")
+        self._full.pop(pair, None)
 
-    def ask_load(self, master: str, slave: str) -> None:
-        """The slaves may have fetched since: ask, so that the next question may pass."""
+    def ask_load(self, master: str, slave: str, *, waits: bool = False) -> None:
+        """The slaves may have fetched since: ask, so that the next question may pass.
+
+        Now and then; or, if somebody waits, unless an answer is on its way.
+        """
         now, pair = self.clock.now, (master, slave)
         known = self.homes.get(slave) == self.store and self.in_touch
-        if known and now - self._load_asked.get(pair, NEVER) >= ASK_EVERY_S:
+        asked = self._load_asked.get(pair, NEVER)
+        answered = waits and self._load_heard.get(pair, NEVER) >= asked
+        if known and (answered or now - asked >= ASK_EVERY_S):
             _keep(self._load_asked, pair, now)
             head = self.standing.head(now=True)
             self.tell(self.peer, grants.LoadQuery(head=head, master=master, slave=slave))
@@ -165,7 +197,7 @@ class OwnerLimits(SealedSide):
         return keys.Stock(stored=stored // ask.size, capacity=self.max_octets // ask.size)
 
 
-def _keep(table: dict[tuple[str, str], float], pair: tuple[str, str], now: float) -> None:
-    table[pair] = now
+def _keep(table: dict[tuple[str, str], N], pair: tuple[str, str], value: N) -> None:
+    table[pair] = value
     if len(table) > PAIRS_MAX:
         del table[next(iter(table))]

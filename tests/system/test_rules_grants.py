@@ -662,6 +662,22 @@ def test_p9_the_status_knows_of_the_limits_of_undelivered_keys(mode: str, limit:
     assert (with_one_left, full, stored_twice(pair)) == (1, 0, 3)
 
 
+def test_r12_a_peer_that_has_refused_is_asked_before_bits_are_spent_again() -> None:
+    pair = ready(max_undelivered_bits_pair=8 * 64)
+    made = pair.key(2).grant
+    first = code(pair.enc())
+    stock = pair.store("a").stream.stock
+
+    again = [code(pair.enc()) for _ in range(20)]
+    spent = stock - pair.store("a").stream.stock
+    pair.deliver(made, 0, 1)
+
+    assert {first, *again} == {"too_many_undelivered"}
+    assert spent == 0
+    assert isinstance(pair.enc(), keys.Keys)  # at once: what is not fetched is asked each time
+    rest(pair)
+
+
 def test_p9_a_status_does_not_believe_for_long_what_lay_unfetched() -> None:
     pair = ready(max_undelivered_bits_pair=8 * 64)
     made = pair.key(2).grant
