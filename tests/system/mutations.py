@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from actors import issuer, slaves_side, tag, vault
 from actors.batches import Batches
 from actors.keeper import Keeper
@@ -335,6 +337,52 @@ def voids_keep_places(original: Any) -> Any:
         return vain
 
     return epoch_closed
+
+
+def voids_end(original: Any) -> Any:
+    """Pending voids go with the closed epoch."""
+
+    def epoch_closed(self: issuer.Issuer) -> Any:
+        vain = original(self)
+        for id_ in self.voiding:
+            self._journal.drop("void", id_)
+        self.voiding.clear()
+        return vain
+
+    return epoch_closed
+
+
+def fetched_at_once(original: Any) -> Any:
+    """Keys that waited for word from their owner leave before *delivering* is durable."""
+
+    def fetch(self: slaves_side.SlavesSide, query: slaves_side.Query) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self, "effect", lambda act: act())
+            original(self, query)
+
+    return fetch
+
+
+def void_held_at_once(original: Any) -> Any:
+    """The acknowledgement of a void leaves before its commit."""
+
+    def on_void(self: slaves_side.SlavesSide, word: Any) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self, "say", lambda held: self.tell(self.peer, held))
+            original(self, word)
+
+    return on_void
+
+
+def still_promised(original: Any) -> Any:
+    """What was promised to those who waited in the old epoch is kept for them in the next."""
+
+    def new_epoch(self: KeyStore, epoch: Any) -> None:
+        promised = self.shares.promised
+        original(self, epoch)
+        self.shares.promised = promised
+
+    return new_epoch
 
 
 def closes_only_leased(original: Any) -> Any:

@@ -485,6 +485,22 @@ TABLE = [
     ),
     Mutation(
         "R8",
+        "keys asked for of their owner leave before the commit",
+        SlavesSide,
+        "_fetch",
+        broken.fetched_at_once,
+        given.test_r8_local_keys_that_were_asked_for_of_their_owner_leave_when_that_is_durable,
+    ),
+    Mutation(
+        "R8",
+        "a void is acknowledged before its commit",
+        SlavesSide,
+        "on_void",
+        broken.void_held_at_once,
+        given.test_r8_a_void_is_acknowledged_when_it_is_durable_at_the_slaves_side,
+    ),
+    Mutation(
+        "R8",
         "effects before the commit (seeds)",
         Keeper,
         "submit",
@@ -759,6 +775,14 @@ TABLE = [
     ),
     Mutation(
         "R7",
+        "a pending void ends with the epoch",
+        issuer.Issuer,
+        "epoch_closed",
+        broken.voids_end,
+        resume.test_r7_a_grant_given_up_is_void_though_an_epoch_began_before_the_peer_heard_of_it,
+    ),
+    Mutation(
+        "R7",
         "a wiped node goes on in the old epoch",
         Standing,
         "judge",
@@ -960,6 +984,14 @@ TABLE = [
         "get_status",
         broken.status_of_all,
         given.test_p9_the_status_is_what_can_be_handed_out,
+    ),
+    Mutation(
+        "P9",
+        "what was promised in the old epoch is kept in the next",
+        KeyStore,
+        "new_epoch",
+        broken.still_promised,
+        given.test_p9_nothing_stays_promised_to_who_waited_when_the_epoch_ended,
     ),
 ]
 

@@ -197,6 +197,30 @@ def test_r9_a_void_is_repeated_until_acknowledged_across_restarts() -> None:
     rest(pair)
 
 
+def test_r8_a_void_is_acknowledged_when_it_is_durable_at_the_slaves_side() -> None:
+    pair = ready()
+    pair.lost = {grants.GrantsHeld, grants.GrantsVoid}
+    told = code(pair.enc())
+    grant = pair.said(grants.GrantsAnnounced)[0].grants[0].id
+    void = pair.said(grants.GrantsVoid)[0]
+    pair.lost = {grants.GrantsHeld}
+    pair.cluster.crash_at_commit("b", before=True)
+
+    pair.say("b", void)
+    pair.cluster.advance(0.2)
+
+    alive, early = pair.cluster.nodes["b"].alive, pair.said(grants.GrantsVoidHeld)
+    held = pair.rows("b", "grant")
+    pair.cluster.restart("b")
+    pair.cluster.advance(3.0)
+    assert (told, void.grants[0].id, alive) == ("timeout", grant, False)
+    assert len(held) == 1
+    assert not early
+    assert code(pair.dec(grant)) == "no_such_key"
+    assert pair.said(grants.GrantsVoidHeld)
+    rest(pair)
+
+
 def test_r9_a_confirmed_grant_answered_before_a_crash_of_its_issuer_stays_fetchable() -> None:
     pair = ready()
     key = pair.key()
@@ -301,6 +325,29 @@ def test_r9_local_the_slaves_side_asks_the_owner_before_it_says_no() -> None:
 
     assert isinstance(answer, keys.KeysWithIds)
     assert answer.octets == (one.octets, two.octets)
+
+
+def test_r8_local_keys_that_were_asked_for_of_their_owner_leave_when_that_is_durable() -> None:
+    pair = ready(mode="local")
+    pair.lost = {grants.GrantsAnnounced}
+    key = pair.key()
+    pair.lost = set()
+    front = pair.cluster.probe("front@b")
+    pair.cluster.slow_disk("b", 0.1)  # an answer that does not wait comes before the crash
+    pair.cluster.crash_at_commit("b", 2, before=True)  # the first one is of the grant held
+
+    names = (keys.KeyName(key.grant, 0),)
+    front.question(pair.at("b"), keys.GetKeyWithIds(master="alice", slave="bob", names=names))
+    pair.cluster.advance(0.5)
+
+    alive, early = pair.cluster.nodes["b"].alive, list(front.received)
+    held, delivering = pair.rows("b", "grant"), pair.rows("b", "delivering")
+    pair.cluster.restart("b")
+    pair.cluster.advance(3.0)
+    assert pair.said(grants.GrantQuery, "b")
+    assert (alive, len(held), delivering) == (False, 1, [])
+    assert not early
+    assert pair.fetch(key.grant)[0] == key.octets.reveal()
 
 
 def test_r9_local_the_slaves_side_says_no_within_a_second() -> None:
@@ -641,6 +688,33 @@ def test_p9_the_status_is_what_can_be_handed_out() -> None:
 
     assert after == before - 10 == taken
     assert stored() == 0
+
+
+def test_p9_nothing_stays_promised_to_who_waited_when_the_epoch_ended() -> None:
+    pair = Pair()
+    pair.lost = {blocks.LeaseHeld}
+    pair.fill()
+    front = pair.cluster.probe("front@a")
+    front.question(pair.at("a"), replace(ONE_KEY, number=20))
+    pair.cluster.settle()
+    store = pair.store("a")
+    promised = store.shares.promised
+
+    store.new_epoch((2, 5))
+    store.submit()
+    pair.lost = set()
+    more(pair)
+
+    assert promised == 20 * 32
+    assert [code(body) for body in front.received] == ["not_ready"]
+    assert store.shares.promised == 0
+    ask = keys.GetStatus(master="alice", slave="bob", size=32)
+    stock = pair.cluster.ask(pair.at("a"), ask)
+    assert isinstance(stock, keys.Stock)
+    assert stock.stored == store.stream.stock // 32 > 0
+    pair.key(stock.stored)
+    assert code(pair.enc()) == "no_keys"
+    rest(pair)
 
 
 @pytest.mark.parametrize("mode", ["confirmed", "local"])

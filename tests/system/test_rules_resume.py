@@ -271,6 +271,32 @@ def test_r7_a_void_that_goes_on_in_the_next_epoch_touches_nothing_of_it() -> Non
     rest(pair)
 
 
+def test_r7_a_grant_given_up_is_void_though_an_epoch_began_before_the_peer_heard_of_it() -> None:
+    pair = ready()
+    pair.lost = {grants.GrantsHeld, grants.GrantsVoid}
+    told = pair.enc()
+    grant = pair.said(grants.GrantsAnnounced, "a")[-1].grants[0].id
+    copy = pair.cluster.backup("b")
+    pair.fill(2)
+    pair.cluster.restore("b", copy)
+    held = grant in pair.store("b").vault.holdings
+    pair.cluster.advance(3.0)
+    epochs = {pair.store(node).standing.epoch[0] for node in ("a", "b")}
+
+    rest(pair)
+
+    assert isinstance(told, Failed)
+    assert told.code == "timeout"
+    assert held
+    assert epochs == {2}
+    answer = pair.dec(grant)
+    assert isinstance(answer, Failed)
+    assert answer.code == "no_such_key"
+    assert grant not in pair.store("b").vault.holdings
+    assert not pair.rows("b", "grant")
+    assert not pair.rows("a", "void")
+
+
 def test_r7_the_same_grant_again_is_no_overlap() -> None:
     pair = ready()
     pair.lost = {grants.GrantsHeld}
