@@ -517,12 +517,17 @@ def test_r12_local_nobody_is_refused_for_what_was_fetched_before_both_ends_came_
 
 def test_r9_local_grants_that_the_peer_has_not_acknowledged_count_too() -> None:
     pair = ready(mode="local", max_undelivered_bits_pair=8 * 64)
-    with hold_back(pair, lambda word: bool(word.ids)):
-        pair.key(2)
-        pair.cluster.restart("a")
-        pair.cluster.advance(3.0)
+    pair.lost = {grants.GrantsAnnounced}  # so the peer says that nothing lies there
+    pair.key(2)
+    pair.cluster.restart("a")
+    more(pair)
 
-        assert code(pair.enc()) == "too_many_undelivered"
+    refused = code(pair.enc())
+
+    assert pair.said(grants.LoadQuery, "a")
+    assert not pair.store("b").vault.holdings
+    assert refused == "too_many_undelivered"
+    rest(pair)
 
 
 def test_r9_local_the_owner_asks_what_was_fetched_meanwhile() -> None:
