@@ -118,9 +118,10 @@ def never_joins(original: Any) -> Any:
 
 
 def counts(original: Any) -> Any:
-    def written(self: SharedStream, news: Any) -> None:
+    def written(self: Keeper, news: Any) -> None:
         original(self, news)
-        self.standing.count()
+        if isinstance(self, SharedStream):  # keys for two SAEs of one node have no standing
+            self.standing.count()
 
     return written
 

@@ -1,8 +1,14 @@
 """The same broken lines, and some of relay, under `make sim`: which seed notices each?
 
-A mutation of `test_mutations.py` is named by its rule and what it breaks; beside it stands the
-first seed whose run ended. Here are only those that a network of whole nodes can show: many others
-are seen by the stories made for them, or lie behind a second line of defence.
+There are 59: 52 mutations of `test_mutations.py`, named by their rules and what they break, and 7
+more. Beside each stands the first seed of its kind whose run ended, when it was last looked up; it
+is tried first. All of these are among seeds 0 to 23, the first 24 of `make sim`. Should a change of
+the code make a run take another course, other seeds of the kind may notice instead: the first
+twelve without distant pairs (0 to 14), the first twelve with them (8 to 43), or the ten rings among
+the first 200 (23 to 199). A run in which an actor dies of the patch itself does not count.
+
+Here are only those that a network of whole nodes can show: many others are seen by the stories made
+for them, or lie behind a second line of defence.
 """
 
 from collections.abc import Callable
@@ -12,28 +18,33 @@ from typing import Any
 import pytest
 
 from actors import one_time, routes
+from actors.keeper import Keeper
 from actors.multicast import Multicast
 from actors.relay import Relay
 from actors.relay_out import Sending
 from actors.slaves_side import SlavesSide
+from protokms.testing.cluster import Cluster
 from protokms.testing.sim import runner
 from protokms.testing.sim.plan import plan
-from tests.system.test_mutations import TABLE
+from protokms.testing.steps import Crash
+from tests.system.test_mutations import MISFITS, TABLE
 
 pytestmark = pytest.mark.slow
 
 SEEDS = 12
-"""Seeds of a kind within which each mutation is noticed."""
+"""Seeds of a kind, at most, within which each mutation is noticed."""
 NEAR = [seed for seed in range(60) if not plan(seed).far][:SEEDS]
 FAR = [seed for seed in range(120) if plan(seed).far][:SEEDS]
-RINGS = [seed for seed in range(240) if plan(seed).shares > 1][:SEEDS]
+RINGS = [seed for seed in range(200) if plan(seed).shares > 1][:SEEDS]
+FIRST = 24
+"""So many seeds of `make sim` have been enough."""
 
 NOTICED: dict[str, int] = {
     "R1 a duplicate is taken again": 0,
     "R1 a batch of any size": 0,
     "R2 the holder forgets its batches": 4,
     "R2 the decider forgets its decision": 3,
-    "R2 the decider decides anew": 7,
+    "R2 the decider decides anew": 0,
     "R2 words are not repeated": 0,
     "R3 any tag is right": 5,
     "R3 the tag key is not burnt": 0,
@@ -51,7 +62,6 @@ NOTICED: dict[str, int] = {
     "R7 a Resume without the nonce counts": 0,
     "R7 no question after a reconnect": 0,
     "R7 rows do not count": 0,
-    "R7 deliveries count": 0,
     "R7 a rollback is not noticed": 0,
     "R7 the lower epoch does not join": 0,
     "R7 grants held keep places in the closed epoch": 0,
@@ -62,22 +72,22 @@ NOTICED: dict[str, int] = {
     "R9 a void is told before its commit": 0,
     "R9 a void grant is answered when held comes late": 3,
     "R9 finished ids are forgotten": 0,
-    "R9 segments are closed under open grants": 4,
+    "R9 segments are closed under open grants": 0,
     "R9 a local grant is not durable at its issuer": 0,
     "R9 nothing is announced twice": 0,
     "R9 the owner is not asked": 0,
     "P5 any master will do": 0,
     "R10 the id is made of key bits": 0,
-    "R11 delivering is not durable": 1,
+    "R11 delivering is not durable": 0,
     "R11 a written response counts as broken": 0,
     "R11 a key under way is given again": 0,
     "R11 a late report is ignored": 0,
     "R11 the window does not begin anew": 0,
     "R12 nothing expires": 0,
     "R15 key octets in the clear part of a row": 0,
-    "R16 used octets are not wiped": 3,
+    "R16 used octets are not wiped": 0,
     "R7 a wiped node goes on in the old epoch": 0,
-    "R1 a lease that got lost keeps its segment open": 3,
+    "R1 a lease that got lost keeps its segment open": 0,
     "P1 the slaves' side cuts other octets": 0,
     "P2 octets are taken twice (seeds)": 0,
     "P3 what is held is not durable": 0,
@@ -167,10 +177,29 @@ MORE = [
 ]
 
 
+def notices(seed: int) -> bool:
+    """Whether the run ends for what is broken, and not for how the patch breaks it.
+
+    Whatever else the run ends with, an actor that died of the patch may be what led to it.
+    """
+    died: list[BaseException | None] = []
+    crashed = Cluster.crashed
+
+    def note(self: Cluster, crash: Crash) -> None:
+        died.append(crash.why)
+        crashed(self, crash)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Cluster, "crashed", note)
+        result = runner.attempt(plan(seed))
+    ended = isinstance(result, runner.Failure) and result.promise != "ERROR"
+    return ended and not any(isinstance(why, MISFITS) for why in died)
+
+
 def first_that_notices(seeds: list[int], likely: int) -> int | None:
     """Return the first seed that ends; the likely one is tried first."""
     for seed in [likely, *(seed for seed in seeds if seed != likely)]:
-        if isinstance(runner.attempt(plan(seed)), runner.Failure):
+        if notices(seed):
             return seed
     return None
 
@@ -190,8 +219,45 @@ def test_another_broken_rule_is_noticed(it: Broken, monkeypatch: pytest.MonkeyPa
     assert first_that_notices(it.seeds, it.seed) is not None
 
 
+def misfit(_: Any) -> Any:
+    def written(self: Any, _news: Any) -> None:
+        self.none_such.count()
+
+    return written
+
+
+def another_word(_: Any) -> Any:
+    def written(_self: Any) -> None: ...
+
+    return written
+
+
+@pytest.mark.parametrize("make", [misfit, another_word])
+def test_a_patch_that_does_not_fit_is_not_noticed(
+    make: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Keeper, "written", make(Keeper.written))
+
+    assert isinstance(runner.attempt(plan(0)), runner.Failure)
+    assert not notices(0)
+
+
+def test_an_error_of_the_bench_is_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_: Any) -> None:
+        raise ValueError("the bench")
+
+    monkeypatch.setattr(runner, "run", run)
+
+    assert not notices(0)
+
+
+def test_the_noted_seeds_are_among_the_first() -> None:
+    assert all(seed in NEAR and seed < FIRST for seed in NOTICED.values())
+    assert all(it.seed in it.seeds and it.seed < FIRST for it in MORE)
+
+
 def test_each_rule_is_broken_at_least_once() -> None:
     rules = {name.split()[0] for name in NOTICED} | {it.rule for it in MORE}
 
     assert rules >= {f"R{number}" for number in range(1, 18)}
-    assert len(NOTICED) + len(MORE) >= 40
+    assert (len(NOTICED), len(MORE)) == (52, 7)
