@@ -12,8 +12,9 @@ from typing import NamedTuple
 from actors import tag
 from actors.journal import Journal, Shelf
 from actors.protocol.blocks import BlocksHeld, Run, SegmentId
+from actors.segment import LINK, NEVER, Paths, Way, as_paths, segment_key
 from actors.standing import LIMIT, Standing
-from actors.stream import LINK, NEVER, Paths, Stream, Way, as_paths, segment_key
+from actors.stream import Stream
 
 BATCH_MIN = 1024
 BATCH_MAX = 65_536

@@ -11,8 +11,8 @@ from actors.batches import BATCH_MAX
 from actors.demand import Demand, Level, Rate
 from actors.keeper import StoreOptions
 from actors.protocol import blocks, links, routes
+from actors.segment import NEVER
 from actors.shared_stream import SharedStream
-from actors.stream import NEVER
 from actors.vault import Clock
 from transport.envelope import Address
 

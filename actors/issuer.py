@@ -12,7 +12,8 @@ from actors.journal import Journal, Shelf
 from actors.loads import Loads
 from actors.protocol.grants import Grant, Piece, Voided
 from actors.protocol.keys import Via
-from actors.stream import NEVER, Stream
+from actors.segment import NEVER
+from actors.stream import Stream
 from actors.vault import Clock
 
 

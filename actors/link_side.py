@@ -5,7 +5,8 @@ from actors.batches import BATCH_MIN, Batches
 from actors.in_step import InStep
 from actors.keeper import StoreOptions
 from actors.protocol import blocks, links
-from actors.stream import NEVER, Stream
+from actors.segment import NEVER
+from actors.stream import Stream
 from transport.envelope import Address
 from transport.message import Message, local
 

@@ -9,7 +9,7 @@ from actors.keeper import StoreOptions
 from actors.protocol import grants, keys
 from actors.protocol.common import Failed, Refused
 from actors.sealed_side import SealedSide
-from actors.stream import NEVER
+from actors.segment import NEVER
 from actors.vault import Clock
 from actors.waking import SLEEPERS_MAX, Sleeper, serve_all
 

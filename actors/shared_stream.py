@@ -7,8 +7,9 @@ from actors.keeper import StoreOptions
 from actors.link_side import REPEAT_S, LinkSide
 from actors.protocol import blocks
 from actors.protocol.blocks import Head, SegmentId
+from actors.segment import NEVER
 from actors.standing import Epoch
-from actors.stream import NEVER, Stream
+from actors.stream import Stream
 from actors.vault import Clock
 
 REPEATS_MAX = 64

@@ -10,8 +10,9 @@ from actors.protocol.blocks import SegmentId
 from actors.protocol.common import Refused
 from actors.protocol.grants import Grant, Piece
 from actors.protocol.keys import KeyName
+from actors.segment import Segment, segment_id, segment_key
 from actors.standing import Standing
-from actors.stream import Segment, Stream, segment_id, segment_key
+from actors.stream import Stream
 from actors.vault import Clock, Vault
 
 ID = b"twelve octet"

@@ -15,9 +15,10 @@ from actors.owner_limits import OwnerLimits
 from actors.protocol.blocks import Transfer
 from actors.protocol.grants import Grant, Piece
 from actors.protocol.keys import Stock
+from actors.segment import Segment
 from actors.shared_stream import SharedStream
 from actors.standing import Standing, Verdict
-from actors.stream import Segment, Stream
+from actors.stream import Stream
 from actors.vault import Vault
 
 

@@ -9,8 +9,9 @@ from actors.giving import Giving
 from actors.pads import Pads
 from actors.protocol import keys
 from actors.protocol import pads as words
+from actors.segment import Way
 from actors.slaves_side import SlavesSide
-from actors.stream import Stream, Way
+from actors.stream import Stream
 from actors.waking import Waking
 from transport.message import Secret
 

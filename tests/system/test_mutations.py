@@ -29,10 +29,11 @@ from actors.keeper import Keeper
 from actors.key_store import KeyStore
 from actors.owner_limits import OwnerLimits
 from actors.protocol import keys
+from actors.segment import Segment
 from actors.shared_stream import SharedStream
 from actors.slaves_side import SlavesSide
 from actors.standing import Standing
-from actors.stream import Segment, Stream
+from actors.stream import Stream
 from actors.vault import Vault
 from etsi import identity
 from tests.etsi import test_identity

@@ -4,8 +4,9 @@ import pytest
 
 from actors.journal import Journal, Shelf
 from actors.protocol import blocks, keys
+from actors.segment import LINK
 from actors.standing import Standing
-from actors.stream import LINK, UNKNOWN, Stream
+from actors.stream import UNKNOWN, Stream
 from tests.system.pair import Pair
 
 NORTH = ("a", "n", "b")
