@@ -5,15 +5,13 @@ its bits are burnt. What the peer holds can be taken back until the master has b
 """
 
 from functools import partial
-from typing import NamedTuple
 
 from actors import one_time
 from actors.base import Later, System, handles
 from actors.issuer import Waiting
 from actors.keeper import StoreOptions, check_request
 from actors.link_side import REPEAT_S
-from actors.one_time import KEY_OCTETS
-from actors.owner_limits import OwnerLimits
+from actors.owner_limits import Asked, OwnerLimits
 from actors.protocol import grants, keys
 from actors.protocol.common import Failed, Refused
 from actors.protocol.grants import Grant
@@ -23,22 +21,6 @@ from actors.vault import Clock
 
 GIVEN_S = 120.0
 """Seconds after which a grant that nobody settled or took back is left to the slaves' side."""
-
-
-class Asked(NamedTuple):
-    """A request that has no bits yet."""
-
-    ask: keys.GetKey | keys.Give
-    answer: Later
-    until: float
-    words: int = 0
-    """How often the peer had said by then what is not fetched."""
-
-    @property
-    def octets(self) -> int:
-        """How many octets of the stream it takes."""
-        tag_key = KEY_OCTETS if isinstance(self.ask, keys.Give) else 0
-        return self.ask.number * self.ask.size + tag_key
 
 
 class Giving(OwnerLimits):

@@ -6,11 +6,12 @@ from dataclasses import replace
 from functools import partial
 
 from actors.base import Later, System, handles
-from actors.giving import Asked, Giving
+from actors.giving import Giving
 from actors.issuer import Issuer, Waiting
 from actors.journal import Shelf
 from actors.keeper import StoreOptions, check_request
 from actors.link_side import REPEAT_S
+from actors.owner_limits import Asked
 from actors.protocol import grants, keys
 from actors.protocol.common import Failed, Health, Healthy, Refused
 from actors.protocol.grants import Grant
@@ -64,7 +65,7 @@ class KeyStore(Giving):
         """Promise bits to a request; it is served with all that came together."""
         ask, needed = asked.ask, asked.octets
         if isinstance(ask, keys.GetKey):
-            if unsure := self.must_ask(ask.master, ask.slaves, asked.words):
+            if unsure := self.must_ask(asked):
                 serve = partial(self._take, asked)
                 self.wait_for_loads(ask.master, unsure, Sleeper(serve, asked.answer, asked.until))
                 return

@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeVar
 from actors.base import Later, System, handles
 from actors.issuer import Issuer
 from actors.keeper import StoreOptions
+from actors.one_time import KEY_OCTETS
 from actors.protocol import grants, keys
 from actors.protocol.common import Failed, Refused
 from actors.sealed_side import SealedSide
@@ -20,7 +21,33 @@ PAIRS_MAX = 1 << 16
 """Pairs of which is known when the slaves' side was asked and heard; others are asked anew."""
 
 
-N = TypeVar("N", int, float)
+T = TypeVar("T")
+
+
+class Asked(NamedTuple):
+    """A request that has no bits yet."""
+
+    ask: keys.GetKey | keys.Give
+    answer: Later
+    until: float
+    words: int = 0
+    """How often the peer had said by then what is not fetched."""
+
+    @property
+    def octets(self) -> int:
+        """How many octets of the stream it takes."""
+        tag_key = KEY_OCTETS if isinstance(self.ask, keys.Give) else 0
+        return self.ask.number * self.ask.size + tag_key
+
+
+class Heard(NamedTuple):
+    """When the peer has said what is not fetched of a pair, and with which of its words."""
+
+    at: float
+    word: int
+
+
+NOTHING = Heard(NEVER, 0)
 
 
 class Unsure(NamedTuple):
@@ -38,12 +65,12 @@ class OwnerLimits(SealedSide):
     def __init__(self, system: System, name: str, options: StoreOptions) -> None:
         super().__init__(system, name, options)
         self._load_asked: dict[tuple[str, str], float] = {}
-        self._load_heard: dict[tuple[str, str], float] = {}
-        """Since both ends came in step: before, the other one may have held anything."""
         self.words = 0
         """How often the peer has said what is not fetched."""
-        self._full: dict[tuple[str, str], int] = {}
-        """Pairs for which the peer has refused keys, and which of its words was the last of it."""
+        self._load_heard: dict[tuple[str, str], Heard] = {}
+        """Since both ends came in step: before, the other one may have held anything."""
+        self._full: dict[tuple[str, str], float] = {}
+        """Pairs for which the peer has refused keys, and has not said since that there is room."""
         self._loads_seq = 0
         """Where the peer's ledger was when it said the last of that."""
         self._unsure: list[Unsure] = []
@@ -98,27 +125,34 @@ class OwnerLimits(SealedSide):
             here = self.homes.get(load.master) == self.system.node
             if here and self.homes.get(load.slave) == self.store:
                 self.issuer.loads.told(load)
-                _keep(self._load_heard, (load.master, load.slave), self.clock.now)
-                told.add((load.master, load.slave))
-        self._full.update({pair: self.words for pair in told if pair in self._full})
+                pair = load.master, load.slave
+                _keep(self._load_heard, pair, Heard(self.clock.now, self.words))
+                told.add(pair)
         woken = [it for it in self._unsure if not it.pairs.isdisjoint(told)]
         self._unsure = [it for it in self._unsure if it.pairs.isdisjoint(told)]
         serve_all(it.sleeper for it in woken)
 
-    def must_ask(self, master: str, slaves: tuple[str, ...], words: int) -> list[str]:
+    def must_ask(self, asked: Asked) -> list[str]:
         """Of which slaves the peer must say first what is not fetched (R12).
 
-        In `local` mode those of which it has not said it yet, in `confirmed` mode those for which
-        it has refused keys: the bits of a refused grant are burnt. `words` is the count of its
-        words when the request came: of an earlier one the slaves may have fetched since.
+        Those for which there seem to be too many keys: since its last word the slaves may have
+        fetched. In `local` mode those of which it has said nothing yet, too; in `confirmed` mode
+        it is the peer who refuses, so only those for which it has, as that has burnt bits.
         """
+        return [slave for slave in asked.ask.slaves if self._is_unsure(asked, slave)]
+
+    def _is_unsure(self, asked: Asked, slave: str) -> bool:
+        pair = asked.ask.master, slave
+        heard = self._load_heard.get(pair)
+        if heard and heard.word > asked.words:
+            return False  # it has said so since this request came
         if self.options.mode == "local":
-            return [slave for slave in slaves if (master, slave) not in self._load_heard]
-        return [slave for slave in slaves if self._full.get((master, slave), words + 1) <= words]
+            return heard is None or asked.octets > self._peer_room(*pair)
+        return pair in self._full
 
     def note_full(self, master: str, slave: str) -> None:
         """The peer has refused keys of this pair, since too many are not fetched."""
-        _keep(self._full, (master, slave), self.words)
+        _keep(self._full, (master, slave), self.clock.now)
         self.ask_load(master, slave)
 
     def wait_for_loads(self, master: str, slaves: list[str], sleeper: Sleeper) -> None:
@@ -166,7 +200,7 @@ class OwnerLimits(SealedSide):
         now, pair = self.clock.now, (master, slave)
         known = self.homes.get(slave) == self.store and self.in_touch
         asked = self._load_asked.get(pair, NEVER)
-        answered = waits and self._load_heard.get(pair, NEVER) >= asked
+        answered = waits and self._load_heard.get(pair, NOTHING).at >= asked
         if known and (answered or now - asked >= ASK_EVERY_S):
             _keep(self._load_asked, pair, now)
             head = self.standing.head(now=True)
@@ -189,15 +223,15 @@ class OwnerLimits(SealedSide):
         serves = not (self.standing.frozen or self.draining or self.system.disk_full)
         if self.reachable and serves:
             stored = self.shares.for_local(self.stream.stock)
-            heard = self._load_heard.get((ask.master, ask.slave), NEVER)
-            recent = self.clock.now - heard < BELIEVED_S
+            heard = self._load_heard.get((ask.master, ask.slave), NOTHING)
+            recent = self.clock.now - heard.at < BELIEVED_S
             if recent or self.options.mode == "local":
                 stored = min(stored, self._peer_room(ask.master, ask.slave))
             self.ask_load(ask.master, ask.slave)
         return keys.Stock(stored=stored // ask.size, capacity=self.max_octets // ask.size)
 
 
-def _keep(table: dict[tuple[str, str], N], pair: tuple[str, str], value: N) -> None:
+def _keep(table: dict[tuple[str, str], T], pair: tuple[str, str], value: T) -> None:
     table[pair] = value
     if len(table) > PAIRS_MAX:
         del table[next(iter(table))]
