@@ -9,10 +9,8 @@ from actors.modules.emulated import Emulated, Emulation
 from actors.modules.memory import Pipe, PipeEnd
 from actors.modules.module import Bits
 from protokms.testing.agenda import Agenda
+from protokms.testing.sim.octets import UNIT
 from transport.message import Secret
-
-UNIT = 8
-"""Octets that are told apart by their value: every length that a link draws is a multiple."""
 
 _KEPT = 400
 _LATE_S = 25.0

@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from actors.base import Row
-from protokms.testing.sim.fibre import UNIT
-from protokms.testing.sim.octets import Octets, units
+from protokms.testing.sim.octets import UNIT, Octets, units
 from protokms.testing.sim.promise import BrokenPromise
 
 OPEN = ("held", "decided", "giving", "unheard", "void")

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 from actors.protocol import grants
 from actors.protocol.keys import KeyName
-from protokms.testing.sim.fibre import UNIT
 from protokms.testing.sim.promise import BrokenPromise
+
+UNIT = 8
+"""Octets that are told apart by their value: every length that a link draws is a multiple."""
 
 Purpose = tuple[object, ...]
 

@@ -5,13 +5,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from actors.key_store import KeyStore
 from actors.protocol import keys
 from actors.protocol.grants import Grant
 from actors.protocol.keys import KeyName
 from protokms.testing.cluster import Cluster
-from protokms.testing.sim.fibre import UNIT
 from protokms.testing.sim.front import Fronts, refused
+from protokms.testing.sim.octets import UNIT
 from protokms.testing.sim.operation import Operation
 from protokms.testing.sim.overheard import Overheard
 from protokms.testing.sim.plan import Plan
@@ -20,8 +19,6 @@ from protokms.testing.sim.refusals import FINAL
 EVERY_S = 0.11
 TRIES = 5
 _RECENT = 40
-_MULTICAST = keys.Give in KeyStore._handlers
-"""Whether key stores bring keys of a multicast to other KMSs."""
 
 
 class Workload:
@@ -72,7 +69,7 @@ class Workload:
         there = [sae for sae in self._at[peer] if sae != master]
         slaves = tuple(there) if dice.random() < 0.2 else (dice.choice(there),)  # noqa: PLR2004
         number, size = dice.choice([1, 1, 1, 2, 5, 12]), UNIT * dice.randint(1, 8)
-        if self._plan.far and _MULTICAST and dice.random() < 0.1:  # noqa: PLR2004 -- odds
+        if self._plan.far and dice.random() < 0.1:  # noqa: PLR2004 -- odds
             self._multicast(node, master, number, size)
             return
         ask = keys.GetKey(master=master, slaves=slaves, number=number, size=size)
