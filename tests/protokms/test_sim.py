@@ -101,7 +101,7 @@ def test_every_name_of_a_random_network_is_one_of_a_node() -> None:
 def test_a_failure_in_a_random_network_says_how_to_draw_it_again() -> None:
     failure = runner.Failure(17, "P1", "twice", 3.0, None, (5, 30))
 
-    assert failure.command == f"{runner.MODULE} --seed 17 --nodes 5-30"
+    assert failure.command.endswith(f" -m {runner.MODULE} --seed 17 --nodes 5-30")
 
 
 @pytest.mark.parametrize("sizes", ["3-9", "9-5", "5-37", "many", "-", "5-", ""])

@@ -66,7 +66,7 @@ def _report(failure: runner.Failure, *, shrink: bool) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=runner.MODULE, description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {runner.MODULE}", description=__doc__)
     parser.add_argument("--seed", type=int, help="run this one seed")
     parser.add_argument("--faults", help="with these faults in the place of those of the seed")
     parser.add_argument("--seeds", type=int, default=100, help="run so many seeds")

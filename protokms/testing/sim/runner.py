@@ -1,6 +1,7 @@
 """Runs many seeds, on several cores; turns a failure into one command that repeats it."""
 
 import shlex
+import sys
 import time
 import traceback
 from collections import Counter
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from protokms.testing.sim.coverage import Pairs
 from protokms.testing.sim.fault import Fault, write
@@ -16,7 +18,7 @@ from protokms.testing.sim.promise import BrokenPromise
 from protokms.testing.sim.shrink import shrink
 from protokms.testing.sim.world import Outcome, run
 
-MODULE = "python -m protokms.testing.sim"
+MODULE = "protokms.testing.sim"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,14 @@ class Failure:
         """The command that repeats it."""
         more = f" --nodes {self.sizes[0]}-{self.sizes[1]}" if self.sizes else ""
         more += "" if self.faults is None else f" --faults {shlex.quote(write(self.faults))}"
-        return f"{MODULE} --seed {self.seed}{more}"
+        return f"{interpreter()} -m {MODULE} --seed {self.seed}{more}"
+
+
+def interpreter() -> str:
+    """Return the Python that runs, as a word of a command to be typed in this folder."""
+    used = Path(sys.executable or "python")
+    here = Path.cwd()
+    return shlex.quote(str(used.relative_to(here) if used.is_relative_to(here) else used))
 
 
 @dataclass(slots=True)
