@@ -12,8 +12,8 @@ from protokms.testing.sim import coverage, fault, runner
 from protokms.testing.sim.__main__ import main
 from protokms.testing.sim.fault import KINDS, Fault
 from protokms.testing.sim.liar import Liar
-from protokms.testing.sim.plan import FAR_PAIRS, LEAST_OPERATIONS, NODES_MAX, plan
-from protokms.testing.sim.shrink import shrink
+from protokms.testing.sim.plan import FAR_PAIRS, FAULTS, LEAST_OPERATIONS, NODES_MAX, plan
+from protokms.testing.sim.shrink import RUNS_MAX, shrink
 from protokms.testing.sim.world import run
 from transport.codec import MAX_FRAME
 from transport.envelope import Address
@@ -53,10 +53,65 @@ def test_the_shrinker_leaves_what_is_needed_and_nothing_else() -> None:
     assert len(tried) < 100
 
 
+@pytest.mark.parametrize("count", [0, 1, 3, 10, 20, 30, 56])
+@pytest.mark.parametrize("seed", range(20))
+def test_the_shrinker_is_quick_however_much_is_needed(count: int, seed: int) -> None:
+    faults = [Fault(float(n), "loss", ("a", "b")) for n in range(FAULTS)]
+    needed = set(random.Random(seed).sample(faults, count))
+    runs = []
+
+    left = shrink(faults, lambda some: needed <= set(some), tell=lambda *told: runs.append(told))
+
+    assert left == sorted(needed)
+    assert runs[-1] == (count, len(runs))
+    assert len(runs) < (100 if count <= 20 else RUNS_MAX)
+
+
+@pytest.mark.parametrize("needed", [range(0, 58, 3), range(20), range(36, 56)])
+def test_the_shrinker_finds_twenty_of_fifty_six_wherever_they_are(needed: range) -> None:
+    faults = [Fault(float(n), "loss", ("a", "b")) for n in range(56)]
+    wanted = {fault for fault in faults if int(fault.at) in needed} | {faults[1], faults[54]}
+    wanted = set(sorted(wanted)[:20])
+    tried = []
+
+    def fails(some: list[Fault]) -> bool:
+        tried.append(some)
+        return wanted <= set(some)
+
+    assert shrink(faults, fails) == sorted(wanted)
+    assert len(wanted) == 20
+    assert len(tried) < 100
+
+
+def test_the_shrinker_tries_again_what_was_needed_for_others_that_are_gone() -> None:
+    faults = [Fault(float(n), "loss", ("a", "b")) for n in range(8)]
+
+    def fails(some: list[Fault]) -> bool:
+        return faults[7] in some and (faults[0] in some or faults[5] not in some)
+
+    assert shrink(faults, fails) == [faults[7]]
+
+
 def test_the_shrinker_gives_up_after_so_many_runs() -> None:
     faults = [Fault(float(n), "loss", ("a", "b")) for n in range(40)]
+    runs = []
 
-    assert len(shrink(faults, lambda _: False, most=10)) == 40
+    left = shrink(faults, lambda _: False, most=10, tell=lambda *told: runs.append(told))
+
+    assert left == faults
+    assert len(runs) == 10
+
+
+def test_the_shrinker_begins_no_run_after_its_time() -> None:
+    faults = [Fault(float(n), "loss", ("a", "b")) for n in range(40)]
+    clock = [0.0]
+
+    def fails(_: list[Fault]) -> bool:
+        clock[0] += 20.0
+        return False
+
+    assert shrink(faults, fails, until=90.0, now=lambda: clock[0]) == faults
+    assert clock == [100.0]
 
 
 def test_coverage_tells_which_fault_never_met_which_word() -> None:

@@ -1,5 +1,6 @@
 """Runs many seeds, on several cores; turns a failure into one command that repeats it."""
 
+import math
 import shlex
 import sys
 import time
@@ -15,7 +16,7 @@ from protokms.testing.sim.coverage import Pairs
 from protokms.testing.sim.fault import Fault, write
 from protokms.testing.sim.plan import Plan, Sizes, plan
 from protokms.testing.sim.promise import BrokenPromise
-from protokms.testing.sim.shrink import shrink
+from protokms.testing.sim.shrink import Tell, shrink
 from protokms.testing.sim.world import Outcome, run
 
 MODULE = "protokms.testing.sim"
@@ -143,8 +144,13 @@ def total(
     return counted
 
 
-def shrunk(failure: Failure) -> Failure:
-    """Find fewer faults that break the same promise under the same seed."""
+def shrunk(
+    failure: Failure, *, until: float = math.inf, tell: Tell = lambda _left, _runs: None
+) -> Failure:
+    """Find fewer faults that break the same promise under the same seed.
+
+    `until` is when to stop, by `time.monotonic`; `tell` hears how far it is.
+    """
     best = failure
 
     def fails(faults: list[Fault]) -> bool:
@@ -158,6 +164,7 @@ def shrunk(failure: Failure) -> Failure:
     drawn = plan(failure.seed, sizes=failure.sizes).faults
     begun = drawn if failure.faults is None else failure.faults
     before = [fault for fault in begun if fault.at <= failure.at or not failure.at]
-    if fails(before):
-        shrink(before, fails)
+    if len(before) < len(begun) and not fails(before):
+        before = list(begun)
+    shrink(before, fails, until=until, tell=tell)
     return best
