@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 Uniform = tuple[float, float]
 
+FORM = "TIME KIND PLACE SECONDS AMOUNT DICE [WORD]"
+
 PATIENCE_S = 6.0
 """Seconds that a fault waits for its word."""
 
@@ -40,15 +42,23 @@ def write(faults: Sequence[Fault]) -> str:
 
 
 def read(text: str) -> list[Fault]:
-    """Undo `write`; `ValueError` for anything else."""
-    faults = []
-    for words in (part.split() for part in text.split(";") if part.strip()):
-        at, kind, where, seconds, amount, dice, *word = words
-        if kind not in KINDS:
-            raise ValueError(f"no such fault: {kind}")
-        ends = tuple(where.split(">"))
-        faults.append(Fault(float(at), kind, ends, float(seconds), float(amount), int(dice), *word))
-    return faults
+    """Undo `write`; `ValueError`, which says why, for anything else."""
+    return [_read(part.strip()) for part in text.split(";") if part.strip()]
+
+
+def _read(text: str) -> Fault:
+    words = text.split()
+    if len(words) not in (6, 7):
+        raise ValueError(f"'{text}': a fault is {FORM}")
+    at, kind, where, seconds, amount, dice, *word = words
+    if kind not in KINDS:
+        raise ValueError(f"'{text}': no such fault: {kind}; there are {', '.join(KINDS)}")
+    ends = tuple(where.split(">"))
+    try:
+        return Fault(float(at), kind, ends, float(seconds), float(amount), int(dice), *word)
+    except ValueError:
+        why = "TIME, SECONDS and AMOUNT are numbers, and DICE is a whole one"
+        raise ValueError(f"'{text}': {why}") from None
 
 
 @dataclass(frozen=True, slots=True)
