@@ -106,7 +106,7 @@ class Overheard:
             return self._drawn(origin, holder, seq)
         low, high = sorted((head.mine, head.yours))
         epoch = low.to_bytes(8, "big") + high.to_bytes(8, "big")
-        return self.relayed.payload(origin, epoch, seq)
+        return self.relayed.payload(origin, holder, epoch, seq)
 
     def _decision(self, sender: str, to: str, word: blocks.BlocksConfirmed) -> None:
         place = _place(word.head, sender, to, to, word.batch)

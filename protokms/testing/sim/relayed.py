@@ -42,18 +42,19 @@ class Relayed:
             if share != word.share and set(path[1:-1]) & set(word.path[1:-1]):
                 raise BrokenPromise("R14", f"shares of {word.session} meet: {path}, {word.path}")
 
-    def payload(self, origin: str, epoch: bytes, seq: int) -> bytes:
+    def payload(self, origin: str, to: str, epoch: bytes, seq: int) -> bytes:
         """Return a datagram of a distant stream; nothing if not all of its shares were heard.
 
         A batch may be told for the first time when both ends have begun another epoch: then the
-        newest datagram with this seq is meant.
+        newest datagram between these two with this seq is meant.
         """
         epochs = [epoch, *reversed(self._epochs.get((origin, seq), ()))]
         for number, shares in (
             item for each in epochs for item in self._shares.get((origin, each, seq), {}).items()
         ):
-            count = self._counts.get(relay.SessionId(origin, number), 1)
-            if len(shares) == count:
+            session = relay.SessionId(origin, number)
+            theirs = all(path[-1] == to for path in self._paths.get(session, {}).values())
+            if theirs and len(shares) == self._counts.get(session, 1):
                 return xor_all(list(shares.values()))
         return b""
 
