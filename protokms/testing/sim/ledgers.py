@@ -87,9 +87,14 @@ class Ledgers:
         for id_, (mine, n, leased, *_) in segments.items():
             if (mine, n, leased) != (not theirs[id_][0], *theirs[id_][1:3]):
                 raise BrokenPromise("R5", f"{one} and {other} differ about whose {id_.hex()} is")
-            pairs = zip(units(bits.get(id_, b"")), units(their_bits.get(id_, b"")), strict=False)
-            if any(a != b and any(a) and any(b) for a, b in pairs):
+            both = bits.get(id_, b""), their_bits.get(id_, b"")
+            if any(a != b and _differ(a, b) for a, b in zip(*map(units, both), strict=False)):
                 raise BrokenPromise("P1", f"segment {id_.hex()} differs at {one} and {other}")
+
+
+def _differ(one: bytes, other: bytes) -> bool:
+    """Whether octets differ that neither end has blanked: what it has used, or knows to be."""
+    return any(a != b and a and b for a, b in zip(one, other, strict=True))
 
 
 def silent(octets: Octets, frames: bytes, text: str) -> None:
