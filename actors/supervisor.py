@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 
 from actors.base import Actor, System, handles
 from actors.protocol.common import Died, Refused
@@ -57,18 +56,6 @@ class Supervisor(Actor):
         """Stop the children, last to first."""
         for name in reversed(self._children):
             self.system.stop(name)
-
-    def on_failure(
-        self,
-        exception_type: type[BaseException] | None,
-        exception_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop the children, or the fresh supervisor finds their names taken."""
-        try:
-            self.stopped()
-        finally:
-            super().on_failure(exception_type, exception_value, traceback)
 
     @handles(Died)
     def died(self, news: Died) -> None:

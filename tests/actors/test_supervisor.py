@@ -153,17 +153,3 @@ def test_the_death_of_a_stranger_changes_nothing(name: str) -> None:
 
     assert tree.ping() == Pong()
     assert tree.given_up == []
-
-
-def test_a_supervisor_that_crashes_takes_its_children_along_and_has_fresh_ones() -> None:
-    notes: list[str] = []
-    children = (Child("child", Order, (notes,)),)
-    inner = Child("inner", Supervisor, (children, lambda *_: None, PATIENCE))
-    tree = Tree(inner)
-
-    tree.cluster.crash_actor("inner@a")
-    tree.cluster.advance(2.0)
-
-    assert notes == ["+child", "-child", "+child"]
-    assert isinstance(tree.ping(), Pong)
-    assert tree.given_up == []
