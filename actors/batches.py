@@ -12,7 +12,7 @@ from typing import NamedTuple
 from actors import tag
 from actors.journal import Journal, Shelf
 from actors.protocol.blocks import BlocksHeld, Run, SegmentId
-from actors.segment import LINK, NEVER, Paths, Way, as_paths, segment_key
+from actors.segment import LINK, NEVER, Paths, Way, segment_key, way_of
 from actors.standing import LIMIT, Standing
 from actors.stream import Stream
 
@@ -75,7 +75,7 @@ class Batches:
         bits = {id_: octets for id_, _, octets in shelf.each("bits")}
         for id_, (runs, lengths, mark, *way), _ in shelf.each("held"):
             octets = bits[bytes((stream.end,)) + id_]
-            came = Way(as_paths(way[0]), way[1]) if way else LINK
+            came = way_of(*way) if way else LINK
             made = Held(tuple(Run(*run) for run in runs), tuple(lengths), mark, octets, came)
             self.held[int.from_bytes(id_, "big")] = made
             self.undecided += len(octets)

@@ -39,6 +39,7 @@ class Filling(SharedStream):
         self.level = Level(self.max_octets)
         self.demand = Demand()
         self._router = Address("router", system.node)
+        self._sessions = Address("sessions", system.node)
         self._incoming, self._counted = Rate(), 0
         self._level_told: tuple[int, int, bool] | None = None
         self._level_at = NEVER
@@ -74,6 +75,12 @@ class Filling(SharedStream):
         self._marks_at = self.clock.now
         self.level.fix(news.low_bits // 8, news.high_bits // 8)
         self._follow()
+
+    def started(self) -> None:
+        """Ask which bits may be used, too."""
+        super().started()
+        if self.virtual:
+            self.tell(self._sessions, links.AskLeastPaths(peer=self.store))
 
     @handles(links.LeastPaths)
     def on_least_paths(self, news: links.LeastPaths) -> None:

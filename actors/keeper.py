@@ -193,7 +193,7 @@ class Keeper(Actor):
         """Octets that may still be held undelivered for this pair (R12)."""
         pair = self.options.max_undelivered_bits_pair // 8
         sae = self.options.max_undelivered_bits_sae // 8
-        held = self.vault.load(master, slave).octets
+        held = self.vault.load(master, slave)
         return max(0, min(pair - held, sae - self.vault.load_of(slave)))
 
     def check_load(self, master: str, slave: str, octets: int) -> None:

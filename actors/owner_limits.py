@@ -69,8 +69,8 @@ class OwnerLimits(SealedSide):
         """How often the peer has said what is not fetched."""
         self._load_heard: dict[tuple[str, str], Heard] = {}
         """Since both ends came in step: before, the other one may have held anything."""
-        self._full: dict[tuple[str, str], float] = {}
-        """Pairs for which the peer has refused keys, and has not said since that there is room."""
+        self._full: dict[tuple[str, str], int] = {}
+        """Pairs for which the peer has refused keys, and how much room it has told of since."""
         self._loads_seq = 0
         """Where the peer's ledger was when it said the last of that."""
         self._unsure: list[Unsure] = []
@@ -127,6 +127,8 @@ class OwnerLimits(SealedSide):
                 self.issuer.loads.told(load)
                 pair = load.master, load.slave
                 _keep(self._load_heard, pair, Heard(self.clock.now, self.words))
+                if pair in self._full:
+                    self._full[pair] = load.room
                 told.add(pair)
         woken = [it for it in self._unsure if not it.pairs.isdisjoint(told)]
         self._unsure = [it for it in self._unsure if it.pairs.isdisjoint(told)]
@@ -152,7 +154,7 @@ class OwnerLimits(SealedSide):
 
     def note_full(self, master: str, slave: str) -> None:
         """The peer has refused keys of this pair, since too many are not fetched."""
-        _keep(self._full, (master, slave), self.clock.now)
+        _keep(self._full, (master, slave), 0)
         self.ask_load(master, slave)
 
     def wait_for_loads(self, master: str, slaves: list[str], sleeper: Sleeper) -> None:
@@ -185,9 +187,11 @@ class OwnerLimits(SealedSide):
         A local grant is never refused for limits; a confirmed one that is has burnt its bits.
         """
         pair = master, slave
-        if self.options.mode != "local" and pair not in self._full:
-            return
-        if octets > self._peer_room(master, slave):
+        if self.options.mode == "local":
+            room = self._peer_room(master, slave)
+        else:
+            room = self._full.get(pair, octets)
+        if octets > room:
             self.ask_load(master, slave)
             raise Refused("too_many_undelivered", "fetch the keys that wait before asking for more")
         self._full.pop(pair, None)

@@ -95,9 +95,10 @@ class Segment:
         return end - start - sum(e - s for s, e in met)
 
 
-def as_paths(rows: Iterable[Iterable[str]]) -> Paths:
-    """Read paths as they lie in a row."""
-    return tuple(tuple(path) for path in rows)
+def way_of(rows: Iterable[Iterable[str]], least: int | None = None) -> Way:
+    """Read a way as it lies in a row; one of an earlier version does not tell the least."""
+    paths = tuple(tuple(path) for path in rows)
+    return Way(paths, min(1, len(paths)) if least is None else least)
 
 
 def segment_key(name: SegmentId) -> bytes:

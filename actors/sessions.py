@@ -108,6 +108,8 @@ class SessionManager(Origin):
         course = self.courses.pop(destination)
         self.close_course(course)
         self._carried[destination] = course.carried
+        if destination in self.stores:
+            self.tell_paths(destination)
         for waiting in course.answers:
             waiting(Failed(code="not_allowed", why=f"{self.system.node}: it was removed meanwhile"))
         self.commit([Drop(STORE, "terms", destination.encode())], then)
@@ -153,7 +155,7 @@ class SessionManager(Origin):
     def _why_not(self, peer: str) -> str:
         course = self.courses.get(peer)
         failed = course and course.failures and not course.established and not self.fills(peer)
-        return course.state if course and failed else ""
+        return course.state if course and failed and course.state in sessions.CODES else ""
 
     def _no_more_but(self, sae: str) -> str:
         """Give up a session on demand that does not stand, for one that may; or tell why not.

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 
-from actors.base import System
+from actors.base import System, handles
 from actors.course import BACK_OFF_MAX_S, BACK_OFF_S, ESTABLISHED, Course
 from actors.crossing import Crossing
 from actors.distant import SessionOptions
@@ -52,6 +52,16 @@ class SettingUp(Crossing):
         course = self.courses.get(peer)
         return course.terms.n if course else self.options.paths
 
+    def tell_paths(self, peer: str) -> None:
+        """Let a store know over how many paths its bits must have come (R14)."""
+        self.tell(self.here(f"key_store/{peer}"), links.LeastPaths(n=self.least_shares(peer)))
+
+    @handles(links.AskLeastPaths)
+    def on_ask_paths(self, ask: links.AskLeastPaths) -> None:
+        """A store has started, perhaps after a crash of its own."""
+        if self.sender == self.here(f"key_store/{ask.peer}"):
+            self.tell_paths(ask.peer)
+
     def try_all(self) -> None:
         """Try whatever does not stand."""
         for course in self.courses.values():
@@ -62,7 +72,7 @@ class SettingUp(Crossing):
         to = course.terms.destination
         if not self.briefed or course.trying or course.session or to not in self.stores:
             return
-        self.tell(self.here(f"key_store/{to}"), links.LeastPaths(n=course.terms.n))
+        self.tell_paths(to)
         if course.terms.sae and to < self.system.node and self.fills(to):
             course.state, course.why = ESTABLISHED, f"filled by the session that begins at {to}"
             return

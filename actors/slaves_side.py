@@ -79,7 +79,7 @@ class SlavesSide(Pads):
             elif code != "wait":
                 refusals.append(Refusal(grant.id, code))
                 self.note_refused(grant.id, code)
-        loads = tuple(self.vault.load(*pair) for pair in pairs) if self._local(word) else ()
+        loads = tuple(self._load(*pair) for pair in pairs) if self._local(word) else ()
         self.acknowledge(held, loads, refusals)
 
     def acknowledge(
@@ -100,8 +100,13 @@ class SlavesSide(Pads):
         """The owner checks the limits of its `local` grants: say what was not fetched here."""
         ends = self.homes.get(word.master), self.homes.get(word.slave)
         if self.admit(word.head) and ends == (self.store, self.system.node):
-            loads = (self.vault.load(word.master, word.slave),)
+            loads = (self._load(word.master, word.slave),)
             self.say(grants.GrantsHeld(head=self.standing.head(), ids=(), loads=loads))
+
+    def _load(self, master: str, slave: str) -> grants.Load:
+        vault, room = self.vault, self.room(master, slave)
+        room = 0 if len(vault.holdings) >= self._held_max else room
+        return grants.Load(master, slave, vault.load(master, slave), vault.load_of(slave), room)
 
     @staticmethod
     def _local(word: grants.GrantsAnnounced) -> bool:

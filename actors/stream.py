@@ -12,7 +12,7 @@ from actors.journal import Journal, Shelf
 from actors.protocol.blocks import SegmentId
 from actors.protocol.grants import Piece
 from actors.protocol.keys import Via
-from actors.segment import LINK, NEVER, Segment, Way, as_paths, segment_id, segment_key
+from actors.segment import LINK, NEVER, Segment, Way, segment_id, segment_key, way_of
 from actors.standing import Standing
 from actors.vault import Clock
 
@@ -55,8 +55,8 @@ class Stream:
         assert isinstance(used, list)
         segment = Segment(name, bytearray(bits or length), bool(mine), n, bool(leased))
         if origin:  # rows of an earlier version have none
-            *since, paths, least = origin
-            segment.way, segment.since = Way(as_paths(paths), least), Clock(*since)
+            paths, boot, now, *least = origin
+            segment.way, segment.since = way_of(paths, *least), Clock(boot, now)
         segment.used = [(start, end) for start, end in used] if bits else [(0, length)]
         self._add(segment)
         if segment.mine and segment.leased:
@@ -230,7 +230,9 @@ class Stream:
         if self._asking.pop(segment.id, None):
             self.asked -= segment.free
         self._not_fresh(segment)
-        segment.leased = True
+        if not segment.leased:  # durable with the word that it is closed, or it would come back
+            segment.leased = True
+            self._save(segment)
         self.stock -= segment.free
         segment.next = len(segment.octets)
         segment.blank(0, segment.next)
@@ -239,7 +241,9 @@ class Stream:
 
     def need_paths(self, n: int) -> int:
         """Use only bits that came over so many paths; return how many octets of ours are burnt."""
-        before, self.paths = self.stock, n
+        before, changed, self.paths = self.stock, n != self.paths, n
+        if not changed:
+            return 0
         for segment in list(self.segments.values()):
             self._burn_weak(segment)
         return before - self.stock
@@ -331,5 +335,6 @@ class Stream:
 
     def _save(self, segment: Segment) -> None:
         value = (segment.mine, segment.n, segment.leased, len(segment.octets), segment.used)
-        origin = (*segment.since, *segment.way) if segment.since else ()
+        paths, least = segment.way
+        origin = (paths, *segment.since, least) if segment.since else ()
         self._journal.put("segment", segment_key(segment.id), (*value, *origin))

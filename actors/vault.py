@@ -14,7 +14,7 @@ from typing import NamedTuple
 from actors.journal import Journal, Shelf
 from actors.protocol.blocks import SegmentId
 from actors.protocol.common import Refused
-from actors.protocol.grants import Grant, Load, Piece
+from actors.protocol.grants import Grant, Piece
 from actors.protocol.keys import ID_OCTETS, KeyName
 
 WRITING_S = 10.0
@@ -150,9 +150,9 @@ class Vault:
             holding.grant = replace(holding.grant, pieces=())
             self._save(holding, clock)
 
-    def load(self, master: str, slave: str) -> Load:
-        """Octets that this pair, and this slave, have not fetched."""
-        return Load(master, slave, self._pairs[master, slave], self._slaves[slave])
+    def load(self, master: str, slave: str) -> int:
+        """Octets that this pair has not fetched."""
+        return self._pairs[master, slave]
 
     def load_of(self, slave: str) -> int:
         """Octets that this SAE has not fetched, from whichever master."""

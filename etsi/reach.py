@@ -71,7 +71,8 @@ class Reach:
             body = sessions.EnsureSession(peer=kms, sae=ask.master)
             ensured = await self._ask(self._sessions, body, 0.0, trace)
             code = ensured.code if isinstance(ensured, sessions.SessionEnsured) else ""
-            self._reasons[kms] = now, code
+            if code != "not_allowed":  # that is a matter of this SAE
+                self._reasons[kms] = now, code
         return Failed(code=_OURS.get(code, code), why="") if code else made
 
     async def _wait(self, kms: str, ask: keys.GetKey, until: float, trace: str) -> Message:

@@ -63,6 +63,8 @@ class Load:
     """Of this pair."""
     of_slave: int
     """Of this slave and all masters at the owner."""
+    room: int
+    """That the slaves' side would still hold for this pair."""
 
 
 @wire("grants.held/1")

@@ -72,6 +72,13 @@ class Marks(Message):
 
 
 @local
+class AskLeastPaths(Message):
+    """A store of `peer` without a quantum link has started: which bits may it use?"""
+
+    peer: str
+
+
+@local
 class LeastPaths(Message):
     """Bits that came over fewer paths than `n` are of no use here (R14). Said by `sessions`."""
 

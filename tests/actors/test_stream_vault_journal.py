@@ -160,7 +160,7 @@ def test_rows_bring_grants_back_with_what_each_slave_has_left() -> None:
     again = vault(Journal("b"), Shelf(rows(journal)), 3.0)
 
     assert again.holdings[ID].left == {"bob": 0b01, "bert": 0b11}
-    assert again.load("alice", "bob").octets == 8
+    assert again.load("alice", "bob") == 8
     assert again.load_of("bert") == 16
     with pytest.raises(Refused):
         again.fetch("alice", "bob", [KeyName(ID, 1)], 4.0)

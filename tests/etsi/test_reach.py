@@ -145,6 +145,22 @@ def test_a_store_that_gives_nothing_later_is_answered_at_once_and_its_session_lo
     assert asked(site, sessions.EnsureSession) == ["sessions@kms-1"]
 
 
+def test_what_one_sae_may_not_is_not_told_another(site: Site) -> None:
+    asked_for: list[str] = []
+
+    def desk(body: Message) -> Message:
+        if isinstance(body, sessions.EnsureSession):
+            asked_for.append(body.sae)
+            return sessions.SessionEnsured(code="not_allowed" if len(asked_for) == 1 else "")
+        return Failed(code="peer_down", why="")
+
+    site.desk.answer = desk
+
+    assert refusal(site.get(ENC))["code"] == "session_refused"
+    assert refusal(site.get(ENC))["code"] == "peer_down"
+    assert len(asked_for) == 2
+
+
 @pytest.mark.parametrize(
     ("code", "told", "retry"),
     [

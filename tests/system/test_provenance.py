@@ -4,7 +4,7 @@ import pytest
 
 from actors.journal import Journal, Shelf
 from actors.protocol import blocks, keys
-from actors.segment import LINK
+from actors.segment import LINK, Way
 from actors.standing import Standing
 from actors.stream import UNKNOWN, Stream
 from tests.system.pair import Pair
@@ -122,18 +122,22 @@ def test_nothing_is_told_unless_it_is_asked_for() -> None:
     assert pair.key().provenance == ()
 
 
-def test_rows_of_an_earlier_version_are_read() -> None:
+@pytest.mark.parametrize(("values", "way"), [(5, LINK), (8, ((NORTH,), 1))])
+def test_rows_of_an_earlier_version_are_read(values: int, way: Way) -> None:
     pair = Pair()
-    pair.fill()
+    for _ in range(4):
+        pair.feed(4000, via=(NORTH,))
+        pair.cluster.advance(0.2)
     rows = [row for kind in ("segment", "bits") for row in pair.rows("a", kind)]
     shelf = Shelf(rows)
     journal = Journal("b")
     for id_, clear, _ in shelf.each("segment"):
-        journal.put("segment", id_, clear[:5])
+        journal.put("segment", id_, clear[:values])
     old = [row for row in journal.take() if not isinstance(row, tuple)]
 
     shelf = Shelf([*old, *(row for row in rows if row.kind == "bits")])
     stream = Stream(journal, shelf, Standing(journal, shelf, 1), 0)
 
     assert stream.segments
-    assert all(it.way == LINK and it.since is None for it in stream.segments.values())
+    assert all(it.way == way for it in stream.segments.values())
+    assert all((it.since is None) == (way == LINK) for it in stream.segments.values())

@@ -168,6 +168,41 @@ def test_r14_a_segment_of_too_few_paths_that_the_peer_gives_is_burnt() -> None:
     check_counters(pair.store("b"))
 
 
+def test_r14_what_was_burnt_stays_so_though_the_node_dies_right_after_it_has_said_so() -> None:
+    pair, _ = distant()
+    for _ in range(100):
+        pair.feed(via=ONE)
+        pair.cluster.advance(0.02)
+    pair.cluster.advance(3.6)
+    pair.lost = {blocks.SegmentClosedHeld}
+    pair.cluster.tell(pair.at("a"), links.LeastPaths(n=2))
+    while not pair.said(blocks.SegmentClosed, "a"):
+        pair.cluster.advance(0.05)
+    pair.cluster.advance(0.05)
+    pair.cluster.restart("a")
+    pair.lost = set()
+    pair.cluster.advance(3.0)
+    for _ in range(60):
+        pair.feed(via=TWO)
+        pair.cluster.advance(0.02)
+    pair.cluster.advance(30.0)
+
+    pair.key(8)
+    pair.cluster.advance(10.0)
+    check_counters(pair.store("a"))
+    check_counters(pair.store("b"))
+
+
+def test_r14_a_store_that_starts_asks_which_bits_it_may_use() -> None:
+    pair, _ = distant()
+    probe = pair.cluster.probe("sessions@a")
+
+    pair.cluster.restart("a")
+    pair.cluster.advance(1.0)
+
+    assert probe.of(links.AskLeastPaths) == [links.AskLeastPaths(peer="b")]
+
+
 # Marks
 
 

@@ -493,7 +493,7 @@ def test_r12_local_all_that_is_said_of_loads_counts() -> None:
     pair = ready(mode="local")
     saes = tuple((f"s{n}", "b") for n in range(150))
     located = replace(LOCATED, serial=2, saes=(*SAES, *saes))
-    loads = tuple(grants.Load("alice", slave, 1, 1) for slave, _ in saes)
+    loads = tuple(grants.Load("alice", slave, 1, 1, 1) for slave, _ in saes)
 
     pair.cluster.tell(pair.at("a"), located, sender="peer_manager@a")
     pair.say("a", grants.GrantsHeld(head=pair.store("b").standing.head(), ids=(), loads=loads))
@@ -753,6 +753,24 @@ def test_r12_a_peer_that_has_refused_is_asked_before_bits_are_spent_again() -> N
     assert {first, *again} == {"too_many_undelivered"}
     assert spent == 0
     assert isinstance(pair.enc(), keys.Keys)  # at once: what is not fetched is asked each time
+    rest(pair)
+
+
+def test_r12_a_peer_with_a_lower_limit_is_asked_as_well() -> None:
+    pair = ready()
+    theirs = pair.store("b")
+    theirs.options = replace(theirs.options, max_undelivered_bits_pair=8 * 64)
+    made = pair.key(2).grant
+    first = code(pair.enc())
+    stock = pair.store("a").stream.stock
+
+    again = {code(pair.enc()) for _ in range(20)}
+    spent = stock - pair.store("a").stream.stock
+    pair.deliver(made, 0, 1)
+
+    assert {first, *again} == {"too_many_undelivered"}
+    assert spent == 0
+    assert isinstance(pair.enc(), keys.Keys)
     rest(pair)
 
 

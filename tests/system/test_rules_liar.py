@@ -161,7 +161,7 @@ def test_loads_of_saes_that_are_none_take_no_memory() -> None:
     pair = Pair(mode="local")
     head = pair.store("b").standing.head()
     for n in range(50):
-        loads = (grants.Load(f"sae-{n}", "bob", 1, 1), grants.Load("alice", "bob", 1, 1))
+        loads = (grants.Load(f"sae-{n}", "bob", 1, 1, 1), grants.Load("alice", "bob", 1, 1, 1))
         pair.say("a", grants.GrantsHeld(head=head, ids=(), loads=loads))
 
     assert pair.store("a").issuer.loads._pairs == {("alice", "bob"): 1}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actors.protocol import sessions
+from actors.protocol import links, sessions
 from actors.protocol.common import Failed, Health, Healthy
 from actors.protocol.relay import LaneBroken, LaneClosed, LaneOpened, SessionId
 from actors.protocol.sessions import EnsureSession, SessionAdded, SessionEnsured, SessionRemoved
@@ -544,6 +544,20 @@ def test_over_a_reroute_no_node_gets_another_share_than_before() -> None:
 
     assert carried
     assert all(len(shares) == 1 for shares in carried.values())
+
+
+def test_the_store_hears_when_bits_of_fewer_paths_will_do_again_and_when_it_asks() -> None:
+    mesh = mesh_of(ring(4))
+    mesh.add("n1", "n3", n=2)
+    store = mesh.actor("key_store/n3@n1", Distant)
+
+    mesh.cluster.tell("sessions@n1", links.AskLeastPaths(peer="n3"), sender="key_store/n3@n1")
+    asked = store.least[-1]
+    remove(mesh, "n1", "n3")
+    mesh.cluster.tell("sessions@n1", links.AskLeastPaths(peer="n3"), sender="key_store/n2@n1")
+
+    assert (asked, store.least[-1]) == (2, 1)
+    assert store.least.count(1) == 1
 
 
 @pytest.mark.parametrize("removed", [False, True])
