@@ -74,6 +74,8 @@ class Deliveries:
         self._places: dict[tuple[KeyName, str], Due] = {}
         self._starts: Counter[str] = Counter()
         self._forgotten: dict[str, set[bytes]] = {}
+        self._back: dict[str, tuple[float, int]] = {}
+        """When nodes went back to a copy, in which keys had not lived so long yet."""
         self._troubles, self._age, self._home = troubles, age, home
         self._ttl_s, self._redelivery_s = ttl_s, redelivery_s
 
@@ -142,7 +144,7 @@ class Deliveries:
             if self._over(due, self._home[slave], op.at):
                 raise BrokenPromise("R11", f"{name} given to {slave} after it was {due.state}")
             due.asking.discard(op.number)
-            if due.state != "written":
+            if due.state not in ("written", "unclear"):
                 due.state, due.since, due.receipt = "out", op.end, op.number
 
     def _in_time(self, name: KeyName, slave: str) -> None:
@@ -150,8 +152,10 @@ class Deliveries:
         told, node = self.told.get(name.grant), self._home[slave]
         if told is None or node not in told.ages:
             return
-        most = self._ttl_s * (1 + self._starts[node] - told.starts.get(node, 0))
-        if self._age(node) - told.ages[node] > most + SLACK_S:
+        held = told.ages[node], told.starts.get(node, 0)
+        since, starts = max(held, self._back.get(node, held))
+        most = self._ttl_s * (1 + self._starts[node] - starts)
+        if self._age(node) - since > most + SLACK_S:
             raise BrokenPromise("R12", f"{name} given to {slave} after its time")
 
     def waiting(self, master: str, slave: str, now: float) -> int:
@@ -249,6 +253,7 @@ class Deliveries:
         `held` are the grants that the slaves' side was heard to hold.
         """
         self._forgotten[node] = set(held) - set(kept)
+        self._back[node] = self._age(node), self._starts[node]
         for id_, told in self.told.items():
             if node in told.ages and id_ not in kept:
                 told.forgotten.add(node)
