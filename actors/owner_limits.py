@@ -51,7 +51,7 @@ NOTHING = Heard(NEVER, 0)
 
 
 class Unsure(NamedTuple):
-    """A request for a `local` grant, and the pairs of which the peer is asked."""
+    """A request for keys, and the pairs of which the peer is asked first."""
 
     pairs: frozenset[tuple[str, str]]
     sleeper: Sleeper
@@ -74,7 +74,7 @@ class OwnerLimits(SealedSide):
         self._loads_seq = 0
         """Where the peer's ledger was when it said the last of that."""
         self._unsure: list[Unsure] = []
-        """Requests for `local` grants that wait for word of what was not fetched."""
+        """Requests that wait for word of what was not fetched."""
 
     def check_ends(self, master: str, slaves: tuple[str, ...]) -> None:
         """Refuse what is not between an SAE here and SAEs at the peer (P5)."""

@@ -97,7 +97,7 @@ class SlavesSide(Pads):
 
     @handles(grants.LoadQuery)
     def on_load_query(self, word: grants.LoadQuery) -> None:
-        """The owner checks the limits of its `local` grants: say what was not fetched here."""
+        """The owner checks limits before it spends bits: say what was not fetched here."""
         ends = self.homes.get(word.master), self.homes.get(word.slave)
         if self.admit(word.head) and ends == (self.store, self.system.node):
             loads = (self._load(word.master, word.slave),)

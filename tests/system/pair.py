@@ -130,10 +130,17 @@ class Pair:
         got = links.Received(epoch=epoch, seqs=(seq,), payloads=(Secret(payload),))
         self.cluster.tell(self.at(at), got)
 
-    def fill(self, batches: int = 4, octets: int = 4000, *, sender: str = "a") -> None:
+    def fill(
+        self,
+        batches: int = 4,
+        octets: int = 4000,
+        *,
+        sender: str = "a",
+        via: tuple[tuple[str, ...], ...] = (),
+    ) -> None:
         """Let batches come, one after the other, to rest."""
         for _ in range(batches):
-            self.feed(octets, sender=sender)
+            self.feed(octets, sender=sender, via=via)
             self.cluster.advance(0.2)
         self.know_loads()
 

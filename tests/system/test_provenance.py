@@ -125,9 +125,7 @@ def test_nothing_is_told_unless_it_is_asked_for() -> None:
 @pytest.mark.parametrize(("values", "way"), [(5, LINK), (8, ((NORTH,), 1))])
 def test_rows_of_an_earlier_version_are_read(values: int, way: Way) -> None:
     pair = Pair()
-    for _ in range(4):
-        pair.feed(4000, via=(NORTH,))
-        pair.cluster.advance(0.2)
+    pair.fill(4, via=(NORTH,))
     rows = [row for kind in ("segment", "bits") for row in pair.rows("a", kind)]
     shelf = Shelf(rows)
     journal = Journal("b")

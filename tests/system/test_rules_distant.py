@@ -110,9 +110,7 @@ TWO = (*ONE, *OTHER)
 @pytest.mark.parametrize("at", ["a", "b"])
 def test_r14_what_came_over_one_path_is_of_no_use_once_two_are_asked_for(at: str) -> None:
     pair, _ = distant()
-    for _ in range(8):
-        pair.feed(via=ONE)
-        pair.cluster.advance(0.2)
+    pair.fill(8, via=ONE)
     pair.key(2, at=at)
 
     pair.cluster.tell(pair.at(at), links.LeastPaths(n=2))
@@ -152,9 +150,7 @@ def test_r14_what_comes_over_too_few_paths_afterwards_is_burnt_and_the_rest_is_u
 
 def test_r14_a_segment_of_too_few_paths_that_the_peer_gives_is_burnt() -> None:
     pair, _ = distant()
-    for _ in range(16):
-        pair.feed(via=ONE)
-        pair.cluster.advance(0.2)
+    pair.fill(16, via=ONE)
     pair.cluster.tell(pair.at("a"), links.LeastPaths(n=2))
     pair.cluster.advance(5.0)
     head = pair.store("a").standing.head()
