@@ -3,13 +3,13 @@
 import base64
 import http.client
 import json
-import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
+from transport.https import HttpsConnection, client_context
 from transport.message import Secret
 
 _BODY_LIMIT = 16 << 20
@@ -42,11 +42,9 @@ class SaeClient:
         parts = urlsplit(url)
         if parts.scheme != "https" or not parts.hostname:
             raise SaeError(0, f"{url!r} is no https URL")
-        context = ssl.create_default_context(cafile=ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(cert, key)
+        context = client_context(ca, cert, key)
         self._base = parts.path.rstrip("/")
-        self._http = http.client.HTTPSConnection(
+        self._http = HttpsConnection(
             parts.hostname, parts.port or 443, timeout=timeout, context=context
         )
 

@@ -1,8 +1,19 @@
-"""What all tests share: how they use the cores, and the count of what was thrown at the doors."""
+"""What all tests share: hypothesis, and the count of the tries at the doors."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.doors.tally import TRIED, Tally
+
+# The same examples each time, however busy the machine: a test says only how many it wants.
+settings.register_profile(
+    "tests",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("tests")
 
 
 class DoorsPlugin:
@@ -26,10 +37,3 @@ class DoorsPlugin:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(DoorsPlugin())
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with real processes take turns in one process; all others run beside them."""
-    for item in items:
-        if item.path.name.startswith("test_real_") or item.path.parent.name == "doors":
-            item.add_marker(pytest.mark.xdist_group("processes"))

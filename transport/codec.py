@@ -11,7 +11,17 @@ import types
 from collections.abc import Callable
 from functools import cache
 from operator import attrgetter
-from typing import Any, Protocol, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    NamedTuple,
+    Protocol,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgpack
 
@@ -29,16 +39,30 @@ _FRAME = [str, str, int, bool, str, str, list]
 _FRAME_ITEMS = 7
 _TRACE_LIMIT = 64
 
+_NOTHING = Message()
+
 T = TypeVar("T")
 Check = Callable[[Any], Any]
 
 
-class Malformed(ValueError):
-    """What a peer sent is no envelope of ours; `reason` is one of a few words, for counting."""
+class Question(NamedTuple):
+    """Who asks whom, of a frame that is refused: the asker need not wait for a time-out."""
 
-    def __init__(self, why: str, reason: str = "malformed") -> None:
+    sender: Address
+    to: Address
+    token: int
+    trace: str
+
+
+class Malformed(ValueError):
+    """What a peer sent is no envelope of ours; `reason` is one of a few words, for counting.
+
+    `asked` is there if it was a question, and that much of it could be read.
+    """
+
+    def __init__(self, why: str, reason: str = "malformed", asked: Question | None = None) -> None:
         super().__init__(why)
-        self.reason = reason
+        self.reason, self.asked = reason, asked
 
 
 class Sealer(Protocol):
@@ -92,10 +116,14 @@ def decode(octets: bytes, peer: str, sealer: Sealer | None = None) -> Envelope:
     def unpack(code: int, data: bytes) -> Secret:
         if code != _SECRET or sealer is None:
             raise ValueError(f"extension type {code} is not taken here")
-        return Secret(sealer.open(data))
+        try:
+            return Secret(sealer.open(data))
+        except ValueError as why:
+            raise Malformed(str(why), "seal") from why
 
     if len(octets) > MAX_FRAME:
         raise Malformed(f"{len(octets)} octets are more than a frame holds", "oversized")
+    asked: Question | None = None
     try:
         row = msgpack.unpackb(octets, ext_hook=unpack)
         if type(row) is not list or len(row) != _FRAME_ITEMS:
@@ -107,9 +135,12 @@ def decode(octets: bytes, peer: str, sealer: Sealer | None = None) -> Envelope:
             raise ValueError("no name of an actor, or too long a trace")
         if not 0 <= token < _TOKEN_LIMIT:
             raise ValueError("a token is a number of 63 bits")
+        sender, reader = Address(name, peer), _parse(to)
+        asked = question_of(Envelope(sender, reader, _NOTHING, token, answer, trace))
         body = _reader(_kind(kind, inside=sealer is not None))(values)
-        return Envelope(Address(name, peer), _parse(to), body, token, answer, trace)
-    except Malformed:
+        return Envelope(sender, reader, body, token, answer, trace)
+    except Malformed as why:
+        why.asked = asked
         raise
     except (
         AttributeError,
@@ -120,7 +151,14 @@ def decode(octets: bytes, peer: str, sealer: Sealer | None = None) -> Envelope:
         ValueError,
         msgpack.UnpackException,
     ) as why:
-        raise Malformed(f"{type(why).__name__}: {str(why)[:200]}") from why
+        raise Malformed(f"{type(why).__name__}: {str(why)[:200]}", asked=asked) from why
+
+
+def question_of(envelope: Envelope) -> Question | None:
+    """Return what is to be answered if it is refused; None if it is no question."""
+    if envelope.answer or not envelope.token:
+        return None
+    return Question(envelope.sender, envelope.to, envelope.token, envelope.trace)
 
 
 def _kind(name: str, *, inside: bool) -> type[Message]:

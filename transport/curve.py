@@ -4,7 +4,6 @@ The gate is the first of two looks. libzmq asks it once a connection, so the pos
 key again for every frame: a key that is taken out of the table is refused from then on.
 """
 
-import errno
 import json
 import os
 import stat
@@ -12,11 +11,13 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import zmq
 from zmq.utils import z85
 
+from transport.binding import cannot_bind
+from transport.explained import Explained
 from transport.message import Secret
 
 DOMAIN = b"protokms"
@@ -24,14 +25,20 @@ DOMAIN = b"protokms"
 
 _ZAP = "inproc://zeromq.zap.01"
 _VERSION = b"1.0"
-# "Try again": to a 400 libzmq's client never connects again, not even once its key is known.
-_NO = b"300"
+# libzmq tells the client of a 400, so that it can say why; of a 300 ("try again") nothing at all.
+# After a 400 libzmq does not connect again by itself: the outbox does.
+_NO = b"400"
+_KEY_TOLD, _ADDRESS_TOLD = 8, 64
 _FILE_LIMIT = 4096
+_MAKE = (
+    'python -c "from pathlib import Path; from transport import curve; '
+    'print(curve.create(Path({!r})).public)"'
+)
 _OCTETS = 32
 _PROBE_MS = 2000
 
 
-class CurveError(ValueError):
+class CurveError(Explained, ValueError):
     """A key or a key file is unusable; the text says which, why, and what to do."""
 
 
@@ -81,8 +88,11 @@ def load(path: Path) -> CurveKey:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             octets = file.read(_FILE_LIMIT)
+    except FileNotFoundError as why:
+        remedy = f"make one, whose public half this prints: `{_MAKE.format(str(path))}`"
+        raise CurveError(f"{path}: {why.strerror}; {remedy}") from None
     except OSError as why:
-        raise CurveError(f"{path}: {why.strerror}; make one with `create`") from None
+        raise CurveError(f"{path}: {why.strerror}; make it a readable file") from None
     if stat.S_IMODE(mode) & 0o077:
         raise CurveError(f"{path}: others than its owner may use it; chmod 600 {path}")
     try:
@@ -96,6 +106,13 @@ def load(path: Path) -> CurveKey:
     return CurveKey(public, Secret(secret))
 
 
+class TurnedAway(NamedTuple):
+    """Who was not let in: the address it came from, and the first characters of its key."""
+
+    address: str
+    key: str
+
+
 class Gate:
     """The ZAP handler of one Context: answers for CURVE keys that `knows` says yes to.
 
@@ -107,6 +124,7 @@ class Gate:
     ) -> None:
         self._context, self._knows = context, knows
         self.refused = 0
+        self._away: list[TurnedAway] = []
         self.socket = context.socket(zmq.ROUTER)
         self.socket.linger = 0
         try:
@@ -115,13 +133,14 @@ class Gate:
             self.socket.close()
             raise
 
-    def answer(self) -> None:
-        """Answer every question that waits."""
+    def answer(self) -> list[TurnedAway]:
+        """Answer every question that waits; return whom the answer was no."""
         while True:
             try:
                 asker, _, version, number, *rest = self.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                return
+                away, self._away = self._away, []
+                return away
             except ValueError:
                 continue
             code, text, user = self._judge(version, rest)
@@ -156,6 +175,10 @@ class Gate:
                 if self._knows(user.decode()):
                     return b"200", b"OK", user
         self.refused += 1
+        key = rest[4] if rest[3:4] == [b"CURVE"] and len(rest[4:]) == 1 else b""
+        told = z85.encode(key)[:_KEY_TOLD].decode() if len(key) == _OCTETS else ""
+        address = rest[1][:_ADDRESS_TOLD].decode("ascii", "replace") if rest[1:] else ""
+        self._away.append(TurnedAway(address, told))
         return _NO, b"no access", b""
 
 
@@ -163,6 +186,4 @@ def explain(why: zmq.ZMQError | CurveError, address: str) -> str:
     """Say for people why an address cannot be bound."""
     if isinstance(why, CurveError):
         return str(why)
-    if why.errno == errno.EADDRINUSE:
-        return f"{address} is occupied: another process listens there"
-    return f"{address} cannot be bound: {why.strerror}"
+    return str(cannot_bind(address, OSError(why.errno, why.strerror)))

@@ -6,19 +6,22 @@ from typing import NamedTuple, Self
 
 from transport.message import Message
 
-_NAME = re.compile(r"[a-z0-9_-]{1,64}(/[a-zA-Z0-9_.-]{1,64})?")
+_NAME = re.compile(r"[a-z0-9_-]{1,64}(/[a-zA-Z0-9_.-]{1,64}){0,2}")
 _NODE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
 class Address(NamedTuple):
-    """Where an actor is reached, on this node or on another: `name[/arg]@node`."""
+    """Where an actor is reached, on this node or on another: `name[/arg]@node`.
+
+    A part of an actor with an address of its own comes behind: `etsi014/http`, `etsi014/2/http`.
+    """
 
     name: str
     node: str
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `name[/arg]@node`; `ValueError` if it is none."""
+        """Read `name[/arg[/part]]@node`; `ValueError` if it is none."""
         name, _, node = text.partition("@")
         if not (_NAME.fullmatch(name) and _NODE.fullmatch(node)):
             raise ValueError(f"not an address: {text!r:.80}")

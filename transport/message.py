@@ -18,6 +18,8 @@ class Message:
     __slots__ = ()
     wire: ClassVar[str] = ""
     word: ClassVar[str] = ""
+    bulk: ClassVar[bool] = False
+    """Whether others to the same actor are read first: it takes long, and no request waits."""
 
 
 class Secret:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from transport.codec import MAX_FRAME
 from transport.curve import CurveKey, check_public
@@ -28,7 +29,7 @@ INBOX_FRAMES = 100
 """Frames that it holds for one connection that came in; they may be as large as they get."""
 
 HANDSHAKE_MS = 2000
-"""Milliseconds a handshake may take; whom the gate turns away tries again after that."""
+"""Milliseconds a handshake may take; whom a gate turns away tries again after that."""
 
 _ADDRESS = re.compile(r"tcp://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})")
 _PORTS = range(1, 1 << 16)
@@ -81,6 +82,8 @@ class Outbox:
         self.wanted = not peer.lazy  # whether there is, or should be, a connection
         self.used = 0.0  # when a frame went either way, or was to go
         self._waits_until = 0.0
+        self.interval, self.due = interval, 0.0
+        """Seconds between two heartbeats, and when the next one is."""
         self._interval_ms = max(1, round(interval * 1000))
         self._frame_limit, self._octet_limit = frames, octets
         self._frames: deque[bytes] = deque()
@@ -89,6 +92,8 @@ class Outbox:
         self._lock = threading.Lock()
         self._beat = b""
         self._socket: zmq.Socket[bytes] | None = None
+        self.events: zmq.Socket[bytes] | None = None  # what libzmq tells of a handshake
+        self.refused = False  # whether the other end has refused our key: libzmq has given up
         self._short = False  # whether there was no open file left for a socket
         self._since = 0.0  # when the socket last took something, or was made
 
@@ -160,6 +165,24 @@ class Outbox:
         self.sent = self.received = 0
         return [(name, n) for name, n in counts if n]
 
+    def hear_refusal(self) -> bool:
+        """Tell, once a socket, that the other end does not know our key.
+
+        It says so before there is any proof of who it is: good for a hint, and for no more.
+        """
+        if self.events is None or self.refused or not self.events.poll(0):
+            return False
+        recv_monitor_message(self.events, zmq.NOBLOCK)
+        self.refused = True
+        return True
+
+    def unwatch(self) -> None:
+        """Let go of what tells of handshakes: it costs open files."""
+        if self.events and self._socket:
+            self._socket.disable_monitor()
+            self.events.close(linger=0)
+        self.events = None
+
     def stale(self, now: float) -> bool:
         """Tell whether the socket has taken nothing for so long that a new one is due.
 
@@ -204,6 +227,11 @@ class Outbox:
             return
         try:
             made = context.socket(zmq.PUSH)
+            try:
+                self.events = made.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+            except zmq.ZMQError:
+                made.close(linger=0)
+                raise
         except zmq.ZMQError as why:  # many strangers at the door can bring that about
             if not self._short:
                 log = structlog.get_logger()
@@ -241,5 +269,6 @@ class Outbox:
             self._beat = last.value
             if self.flush():
                 self._socket.linger = _LAST_WORDS_MS
+        self.unwatch()
         self._socket.close()
-        self._socket = None
+        self._socket, self.refused = None, False

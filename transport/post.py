@@ -16,8 +16,9 @@ import zmq
 
 from transport.codec import MAX_FRAME
 from transport.curve import CurveError, CurveKey, Gate, explain
+from transport.explained import Explained
 from transport.inbox import Inbox
-from transport.outbox import Outbox, Peer, destination
+from transport.outbox import HANDSHAKE_MS, Outbox, Peer, destination
 from transport.session import MISSED, Beat, Meter, Refusals, beat_of
 from transport.stage import Stage, kind_and_place
 
@@ -26,6 +27,9 @@ Receive = Callable[[str, str, bytes], None]
 
 News = Callable[[str, bool], None]
 """Hears that a destination is up, or down."""
+
+KeyRefused = Callable[[str], None]
+"""Hears that a destination does not know our key; again as long as that is so."""
 
 Idled = Callable[[str], None]
 """Hears that a connection on demand was closed because nobody used it: no failure."""
@@ -41,19 +45,23 @@ _BURST = 512  # frames taken in before the outboxes get their turn
 _JOIN = 5.0
 
 
-class PostError(RuntimeError):
+class PostError(Explained, RuntimeError):
     """The post cannot start; the text names the address and says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class PostOptions:
-    """Who we are, where our inbox is (`tcp://HOST:PORT`), and the limits of each outbox."""
+    """Who we are, where our inbox is (`tcp://HOST:PORT`), and the limits of each outbox.
+
+    Processes of the same node have a heartbeat of their own: it is to be noticed soon if one dies.
+    """
 
     node: str
     process: str
     bind: str
     key: CurveKey
     heartbeat_s: float = 1.0
+    sibling_heartbeat_s: float = 0.2
     idle_s: float = 300.0
     queue_frames: int = 10_000
     queue_octets: int = 64 << 20
@@ -87,10 +95,12 @@ class Post:
         refusals: Refusals | None = None,
         stage: Stage | None = None,
         idled: Idled | None = None,
+        key_refused: KeyRefused = lambda _: None,
     ) -> None:
         self._options, self._meter, self._own_stage = options, meter, stage is None
         self._stage = stage or Stage(f"{options.node}/post", fatal)
         self._receive, self._news, self._fatal = receive, news, fatal
+        self._key_refused = key_refused
         self._idled = idled or (lambda name: news(name, False))
         self._refusals = refusals or Refusals(meter)
         self._table = _Table({}, {})
@@ -100,6 +110,8 @@ class Post:
         self._patience = OPENING_S + MISSED * options.heartbeat_s
         self._send = self._guarded(self._flush_all)
         self._alarm: asyncio.TimerHandle | None = None
+        self._pace = options.heartbeat_s
+        """Seconds until the next look at heartbeats: the shortest of those who are connected."""
         self._ended = threading.Event()
         self.address = options.bind
 
@@ -121,8 +133,9 @@ class Post:
         self._stage.soon(self._guarded(self._begin))
 
     def stop(self) -> None:
-        """Say goodbye, close every socket; harmless when that is done."""
+        """Say goodbye, close every socket; harmless when that is done, and without a start."""
         if not self._running:
+            self._context.destroy(linger=0)
             return
         if self._stage.here:
             self._close(Beat.GONE)
@@ -157,7 +170,9 @@ class Post:
         outboxes = []
         for peer in peers:
             known = old.get(peer.name)
-            limits = options.heartbeat_s, options.queue_frames, options.queue_octets
+            sibling = peer.node == options.node
+            beat_s = options.sibling_heartbeat_s if sibling else options.heartbeat_s
+            limits = beat_s, options.queue_frames, options.queue_octets
             outboxes.append(known if known and known.peer == peer else Outbox(peer, *limits))
         table = _Table(
             {outbox.peer.name: outbox for outbox in outboxes},
@@ -214,8 +229,12 @@ class Post:
         now = time.monotonic()
         self._tick(now)
         self._flush_all()
-        loop = self._stage.loop
-        self._alarm = loop.call_later(self._options.heartbeat_s, self._guarded(self._beat))
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._alarm:
+            self._alarm.cancel()
+        self._alarm = self._stage.loop.call_later(self._pace, self._guarded(self._beat))
 
     def _flush_all(self) -> None:
         self._awake = False  # before the queues are looked at: a later `put` asks again
@@ -226,10 +245,9 @@ class Post:
                 self._flush(outbox)
 
     def _admit(self) -> None:
-        before = self._gate.refused
-        self._gate.answer()
-        for _ in range(self._gate.refused - before):
-            self._refusals.note(STRANGER, "unknown_key", "turned away at the gate")
+        for who in self._gate.answer():
+            why = f"turned away at the gate: {who.address} shows a key that begins {who.key!r}"
+            self._refusals.note(STRANGER, "unknown_key", why, who.key)
 
     def _drain(self) -> None:
         for _ in range(_BURST):
@@ -274,7 +292,10 @@ class Post:
         elif outbox.session.up:
             outbox.received += 1
             began = time.thread_time()
-            self._receive(peer, outbox.peer.process, octets)
+            try:
+                self._receive(peer, outbox.peer.process, octets)
+            except Exception as why:  # a fault of ours: one frame of a peer must not end the post
+                self._refusals.note(peer, "crashed", kind_and_place(why))
             outbox.quota.read(time.thread_time() - began)
         else:
             self._refusals.note(peer, "before_hello")
@@ -283,6 +304,7 @@ class Post:
         """Act on a new state of a session: say it to the peer at once, and to the node."""
         session = outbox.session
         if session.up:
+            self._unwatch(outbox)
             outbox.open()
             self._tell(outbox, up=True)
         elif outbox.taking:
@@ -314,6 +336,9 @@ class Post:
 
     def _tick(self, now: float) -> None:
         for outbox in list(self._connected):
+            if now < outbox.due:
+                continue  # others have a faster heartbeat
+            outbox.due = now + outbox.interval - self._pace / 2
             if outbox.idles(now, self._options.idle_s):
                 self._sleep(outbox, Beat.IDLE)
                 continue
@@ -356,15 +381,43 @@ class Post:
                 outbox.begin(now, self._patience)
                 self._connect(outbox)
         self._connected = wanted
+        before, heartbeat_s = self._pace, self._options.heartbeat_s
+        self._pace = min((outbox.interval for outbox in wanted), default=heartbeat_s)
+        if self._pace < before:
+            self._arm()
 
     def _connect(self, outbox: Outbox) -> None:
+        fresh = not outbox.connected
         outbox.connect(self._context, self._options.key)
+        if fresh and outbox.events:
+            hear = self._guarded(partial(self._hear_refusal, outbox))
+            self._stage.loop.add_reader(outbox.events.fileno(), hear)
+            hear()
         outbox.beat(outbox.session.state)
+
+    def _hear_refusal(self, outbox: Outbox) -> None:
+        if outbox.hear_refusal():
+            again = self._guarded(partial(self._try_again, outbox, outbox.socket))
+            self._stage.loop.call_later(HANDSHAKE_MS / 1000, again)
+            self._key_refused(outbox.peer.name)
+
+    def _try_again(self, outbox: Outbox, refused: zmq.Socket[bytes]) -> None:
+        """Connect anew where our key was refused, as libzmq does not: it may be known by now."""
+        if outbox.connected and outbox.socket is refused:
+            self._disconnect(outbox)
+            self._connect(outbox)
+            self._flush(outbox)
+
+    def _unwatch(self, outbox: Outbox) -> None:
+        if outbox.events:
+            self._stage.loop.remove_reader(outbox.events.fileno())
+            outbox.unwatch()
 
     def _disconnect(self, outbox: Outbox, last: Beat | None = None) -> None:
         if outbox.polled:
             self._stage.loop.remove_reader(outbox.socket.fileno())
             outbox.polled = False
+        self._unwatch(outbox)
         outbox.close(last)
 
     def _close(self, last: Beat | None) -> None:

@@ -1,10 +1,9 @@
-"""Key material between two processes of one node: AES-256-GCM under a key of their own.
+"""Key material between two processes of one node: AES-256-GCM under a seal of their own.
 
 CURVE protects the frame already, but with elliptic curves; key bits never rest on those alone.
 A sealed octet string is `salt (16) | nonce (12) | ciphertext and tag`, all in octets.
 """
 
-import base64
 import os
 from functools import lru_cache
 
@@ -21,28 +20,18 @@ _RENEW = 1 << 30  # random nonces under one key: NIST SP 800-38D allows 2^32
 _LIVES = 8  # salts of the other process whose key is kept: one a start of it
 
 
-def parse_process_key(text: str) -> bytes:
-    """Read the base64 text of a process key (32 octets); `ValueError` if it is none."""
-    try:
-        key = base64.b64decode(text.strip(), validate=True)
-    except ValueError:
-        raise ValueError("a process key is base64") from None
-    if len(key) != KEY_OCTETS:
-        raise ValueError(f"a process key is {KEY_OCTETS} octets, not {len(key)}")
-    return key
-
-
 class ProcessSealer:
     """Seals what process `mine` says to process `theirs`, opens what it hears from there.
 
-    Each direction and each life of a sealer has its own key, derived from the node's process
-    key, so a sealed octet string cannot be played back to its sender. Any thread may call.
+    `key` is the seal of this one pair of processes: core and one beside it. Each direction and
+    each life of a sealer has its own key, derived from the seal, so a sealed octet string cannot
+    be played back to its sender. Any thread may call.
     """
 
-    def __init__(self, process_key: bytes, mine: str, theirs: str) -> None:
-        if len(process_key) != KEY_OCTETS or mine == theirs:
+    def __init__(self, key: bytes, mine: str, theirs: str) -> None:
+        if len(key) != KEY_OCTETS or mine == theirs:
             raise ValueError(f"a sealer takes {KEY_OCTETS} octets and two different processes")
-        self._key = process_key
+        self._key = key
         self._out, self._in = _direction(mine, theirs), _direction(theirs, mine)
         self._opener = lru_cache(maxsize=_LIVES)(self._derive)
         self._sealed = 0

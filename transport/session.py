@@ -8,18 +8,23 @@ process that restarts within one heartbeat is still noticed.
 import time
 from collections.abc import Callable, Collection, Mapping
 from enum import Enum
+from types import MappingProxyType
 from typing import Protocol
 
 import structlog
 
-from transport.codec import MAX_FRAME, Malformed, Sealer, decode
+from transport.codec import MAX_FRAME, Malformed, Question, Sealer, decode, question_of
 from transport.envelope import Envelope
+from transport.roles import Roles
 
 MISSED = 3
 """Heartbeats in a row that a peer may miss before it is down."""
 
 LOG_EVERY = 60.0
 """Seconds between two log lines about what one peer was refused."""
+
+SOURCES_TOLD = 16
+"""Sources of refused frames that the log names apart in that time, for each peer."""
 
 _PEERS_NOTED = 1024
 
@@ -106,44 +111,70 @@ class Session:
 class Refusals:
     """Counts what is refused, by reason and peer, and logs it once per peer and minute.
 
-    `peer` must be a name from the directory, or a fixed word: it becomes a label.
+    `peer` must be a name from the directory, or a fixed word: it becomes a label. Where many hide
+    behind one such word, `source` tells them apart: each has a line a minute, up to a limit.
+    `told(peer, text)` hears of each line, on the thread of the refusal.
     """
 
-    def __init__(self, meter: Meter, now: Callable[[], float] = time.monotonic) -> None:
-        self._meter, self._now = meter, now
-        self._noted: dict[str, float] = {}
+    def __init__(
+        self,
+        meter: Meter,
+        now: Callable[[], float] = time.monotonic,
+        told: Callable[[str, str], None] = lambda *_: None,
+    ) -> None:
+        self._meter, self._now, self._tell = meter, now, told
+        self._noted: dict[tuple[str, str], float] = {}
+        self._told: dict[str, tuple[float, int]] = {}
         self._log = structlog.get_logger()
 
-    def note(self, peer: str, reason: str, why: str = "") -> None:
+    def note(self, peer: str, reason: str, why: str = "", source: str = "") -> None:
         """Count one refusal; `why` is for people and holds nothing secret."""
         self._meter.add("protokms_frames_refused", reason=reason, peer=peer)
         now = self._now()
-        if now - self._noted.get(peer, -LOG_EVERY) < LOG_EVERY:
+        if now - self._noted.get((peer, source), -LOG_EVERY) < LOG_EVERY:
+            return
+        if source and not self._may_tell(peer, now):
             return
         if len(self._noted) >= _PEERS_NOTED:
             self._noted.clear()
-        self._noted[peer] = now
+        self._noted[peer, source] = now
         self._log.warning("frame refused", peer=peer, reason=reason, why=why)
+        self._tell(peer, f"{reason}: {why}" if why else reason)
+
+    def _may_tell(self, peer: str, now: float) -> bool:
+        """Tell whether one more source has room in the log: whoever knocks draws keys at will."""
+        since, told = self._told.get(peer, (now, 0))
+        if now - since >= LOG_EVERY:
+            since, told = now, 0
+        self._told[peer] = since, told + 1
+        return told < SOURCES_TOLD
 
 
 class Doors:
     """Which words a peer may say, and to which actor: `{peer}` is the name of the peer.
 
     `tells` maps a wire word to the one actor that hears it; `answers` are the words that may
-    come as an answer, to any of those actors. What is not listed is shut.
+    come as an answer, to any of those actors. What is not listed is shut. `askers` are actors that
+    get the answers named with them, and no others.
     """
 
-    def __init__(self, tells: Mapping[str, str], answers: Collection[str]) -> None:
+    def __init__(
+        self,
+        tells: Mapping[str, str],
+        answers: Collection[str],
+        askers: Mapping[str, Collection[str]] = MappingProxyType({}),
+    ) -> None:
         self._tells, self._answers = dict(tells), frozenset(answers)
         self._askers = tuple(dict.fromkeys(self._tells.values()))
+        self._own = {name: frozenset(words) for name, words in askers.items()}
 
     def check(self, envelope: Envelope) -> None:
         """Raise `Malformed` with a reason if its sender's node may not say this to its reader."""
         word, to, peer = envelope.body.word, envelope.to.name, envelope.sender.node
         if envelope.answer:
-            if word not in self._answers:
+            if word not in self._own.get(to, self._answers):
                 raise Malformed(f"{word} is no answer", "no_answer")
-            if all(to != name.format(peer=peer) for name in self._askers):
+            if to not in self._own and all(to != it.format(peer=peer) for it in self._askers):
                 raise Malformed(f"{to} asks no peer", "other_actor")
             return
         door = self._tells.get(word)
@@ -156,21 +187,41 @@ class Doors:
 class Doorman:
     """Admits or refuses every frame that comes to a process of `node`.
 
-    `sealers` holds one sealer for each other process of the same node, by process name.
+    `sealers` holds one sealer for each other process of the same node, by process name; `roles`
+    says what those may say. Without it they say nothing. `greeted` tells whether one of them is
+    heard already; `refused` hears which of them was refused something, and why. `declined` hears
+    which question of a peer was refused, and the reason: it may be answered so.
     """
 
     def __init__(
-        self, node: str, doors: Doors, sealers: Mapping[str, Sealer], refusals: Refusals
+        self,
+        node: str,
+        doors: Doors,
+        sealers: Mapping[str, Sealer],
+        refusals: Refusals,
+        roles: Roles | None = None,
+        *,
+        greeted: Callable[[str, Envelope], bool] = lambda *_: True,
+        refused: Callable[[str, str], None] = lambda *_: None,
+        declined: Callable[[Question, str], None] = lambda *_: None,
     ) -> None:
+        self._declined = declined
         self._node, self._doors, self._sealers = node, doors, dict(sealers)
-        self._refusals = refusals
+        self._refusals, self._roles = refusals, roles or Roles({}, (), lambda _: "")
+        self._greeted, self._refused = greeted, refused
 
     def admit(self, node: str, process: str, octets: bytes) -> Envelope | None:
         """Build the envelope that the authenticated process sent; None if it is refused."""
         try:
             return self.check(node, process, octets)
         except Malformed as no:
-            self._refusals.note(node, no.reason, str(no))
+            known = node == self._node and process in self._sealers
+            peer, source = (f"{node}/{process}", no.reason) if known else (node, "")
+            self._refusals.note(peer, no.reason, str(no), source)
+            if known:
+                self._refused(process, no.reason)
+            elif node != self._node and no.asked and no.asked.to.node == self._node:
+                self._declined(no.asked, no.reason)
             return None
 
     def check(self, node: str, process: str, octets: bytes) -> Envelope:
@@ -186,6 +237,14 @@ class Doorman:
             envelope = decode(octets, node)
         if envelope.to.node != self._node:
             raise Malformed("addressed to another node", "other_node")
-        if node != self._node:
-            self._doors.check(envelope)
+        if node == self._node:
+            self._roles.check(process, envelope)
+            if not self._greeted(process, envelope):
+                raise Malformed(f"{process} has not been greeted", "before_hello")
+        else:
+            try:
+                self._doors.check(envelope)
+            except Malformed as no:
+                no.asked = question_of(envelope)
+                raise
         return envelope

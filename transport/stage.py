@@ -5,6 +5,7 @@ Those who share it hand things to one another without a switch between threads.
 
 import asyncio
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable
@@ -16,7 +17,9 @@ import structlog
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
 _ACTS = 64
-"""Acts in a row before sockets are looked at again."""
+"""Acts in a row before sockets are looked at again,"""
+_ACTS_S = 0.002
+"""or those of so many seconds: the last of them may take longer."""
 
 _JOIN_S = 5.0
 
@@ -56,6 +59,18 @@ class Stage:
             else:
                 self.call(self._perform)
 
+    def every(self, seconds: float, act: Callable[[], None]) -> None:
+        """Do this in turn with all else, and so long after each time again; any thread may ask.
+
+        So whoever no longer hears of it knows that the thread takes no turns.
+        """
+
+        def again() -> None:
+            act()
+            self.loop.call_later(seconds, self.soon, again)
+
+        self.soon(again)
+
     def call(self, act: Callable[..., Any], *args: Any) -> None:
         """Have the loop call this, past the queue; any thread may ask; nothing once stopped."""
         try:
@@ -82,8 +97,12 @@ class Stage:
         self._awake = False
         acts = self._acts
         try:
-            for _ in range(min(_ACTS, len(acts))):
+            number = min(_ACTS, len(acts))
+            until = time.perf_counter() + _ACTS_S if number > 1 else 0.0
+            for left in range(number - 1, -1, -1):
                 acts.popleft()()
+                if left and time.perf_counter() >= until:
+                    break
         except BaseException as why:
             self._fatal(f"the stage: {kind_and_place(why)}")
         if acts and not self._awake:

@@ -36,8 +36,8 @@ class Adversity:
         )
 
 
-class Mischief:
-    """Lets datagrams suffer from an `Adversity`, at the sender; one a module."""
+class Impairments:
+    """Applies an `Adversity` to datagrams, at the sender; one a module."""
 
     def __init__(self, adversity: Adversity, now: float) -> None:
         self._adversity, self._started = adversity, now
@@ -47,7 +47,7 @@ class Mischief:
         self.counts: dict[str, int] = {}
         """What has befallen how many since the caller last cleared this."""
 
-    def befall(self, datagrams: Iterable[bytes], now: float) -> list[bytes]:
+    def apply(self, datagrams: Iterable[bytes], now: float) -> list[bytes]:
         """Return what is left to send, in the order in which it is to be sent."""
         if not self._adversity.active:
             return list(datagrams)

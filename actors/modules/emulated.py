@@ -8,11 +8,11 @@ is a `Wire`: UDP (udp.py) or memory (memory.py).
 
 import struct
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from actors.modules.adversity import Adversity, Mischief
+from actors.modules.adversity import Adversity, Impairments
 from actors.modules.datagram import MAX_PAYLOAD, Channel, Malformed, channel_name
 from actors.modules.module import GROUP_DATAGRAMS, GROUP_OCTETS, Bits, Host, Role
 from actors.modules.window import Window
@@ -26,6 +26,8 @@ _OLD_EPOCHS = 16
 _SECRET_OCTETS = 32
 _ROUND_S = (1e-6, 3600.0)
 _DEFAULT_ROUND_S = 0.01
+BLOCK_MAX = 16 << 20
+_BLOCK_TICK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +35,18 @@ class Emulation:
     """What an emulated module does; `ValueError` for what makes no sense.
 
     Give `round_s`, seconds from round to round (0.01 if nothing is said), or `rate_bit_s`, the
-    average in bit/s. `max_bytes`: octets of the longest payload. `secret`, 32 octets or more, is
-    the same at both ends. Pace and adversity count at the sender only.
+    average in bit/s; or `block_octets` and `block_s`: nothing, and every so many seconds so many
+    octets at once, as devices give that distil in blocks. `max_bytes`: octets of the longest
+    payload. `secret`, 32 octets or more, is the same at both ends. Pace and adversity count at the
+    sender only.
     """
 
     role: Role
     secret: Secret
     round_s: float | None = None
     rate_bit_s: float | None = None
+    block_octets: int | None = None
+    block_s: float | None = None
     max_bytes: int = 999
     adversity: Adversity = field(default_factory=Adversity)
 
@@ -55,12 +61,27 @@ class Emulation:
             raise ValueError("round_s or rate_bit_s, not both")
         if self.rate_bit_s is not None and not self.rate_bit_s > 0:
             raise ValueError("rate_bit_s is more than 0")
+        if (self.block_octets is None) is not (self.block_s is None):
+            raise ValueError("block_octets and block_s go together")
+        if self.block_octets is not None and not 1 <= self.block_octets <= BLOCK_MAX:
+            raise ValueError(f"block_octets is 1 to {BLOCK_MAX}")
+        if self.block_s is not None and (self.round_s is not None or self.rate_bit_s is not None):
+            raise ValueError("blocks, or round_s, or rate_bit_s: one of these")
         if not _ROUND_S[0] <= self.pace_s <= _ROUND_S[1]:
             raise ValueError(f"a round every {self.pace_s:g} s: not within {_ROUND_S} s")
 
+    def blocks(self, host: Host) -> "Blocks | None":
+        """Make what paces blocks; None if bits come in rounds."""
+        octets, every_s = self.block_octets, self.block_s
+        if octets is None or every_s is None:
+            return None
+        return Blocks(lambda _: octets, octets, every_s, host.now())
+
     @property
     def pace_s(self) -> float:
-        """Seconds from round to round."""
+        """Seconds from round to round, or from block to block."""
+        if self.block_s is not None:
+            return self.block_s
         if self.rate_bit_s is not None:
             return 8 * self.max_bytes / 2 / self.rate_bit_s
         return _DEFAULT_ROUND_S if self.round_s is None else self.round_s
@@ -107,13 +128,49 @@ class Pace:
         return rounds
 
 
-class Emulated:
-    """A `Module`: one end of an emulated link."""
+class Blocks:
+    """How many octets of blocks are due; what a link could not take of one is gone with the next.
 
-    def __init__(self, emulation: Emulation, wire: Wire) -> None:
+    A device goes on distilling whether or not its link is open, so blocks keep their times.
+    """
+
+    def __init__(
+        self, octets: Callable[[float], int], most: int, every_s: float, now: float
+    ) -> None:
+        """Every so many seconds comes a block; `octets` tells of how many, `most` at most."""
+        self._octets, self._every_s, self._next = octets, every_s, now + every_s
+        self._left = 0
+        pieces = max(1, most / (2 * _BURST_OCTETS))
+        self.tick_s = max(_TICK_S, min(_BLOCK_TICK_S, every_s / 4, every_s / (2 * pieces)))
+        """How often to ask: a whole block then passes before the next one comes."""
+
+    def owed(self, now: float) -> int:
+        """Return the octets that are due, bounded."""
+        if now >= self._next - 1e-6:
+            self._left = self._octets(now)
+            passed = int((now - self._next) / self._every_s + 1e-6) + 1
+            self._next += passed * self._every_s
+        return min(self._left, 2 * _BURST_OCTETS)
+
+    def gave(self, octets: int) -> None:
+        """So many of them are on their way."""
+        self._left -= octets
+
+
+class Emulated:
+    """A `Module`: one end of an emulated link; `blocks` make its pace instead of `emulation`."""
+
+    def __init__(
+        self,
+        emulation: Emulation,
+        wire: Wire,
+        blocks: Callable[[Host], Blocks | None] | None = None,
+    ) -> None:
         self._emulation, self._wire = emulation, wire
+        self._make_blocks = blocks or emulation.blocks
         self.role: Role = emulation.role
         self.tick_s = max(_TICK_S, emulation.pace_s) if self.role == "sender" else None
+        self._blocks: Blocks | None = None
         self._epoch = b""
         self._channel: Channel | None = None
         self._open = False
@@ -124,7 +181,10 @@ class Emulated:
     def start(self, host: Host) -> None:
         """Start the wire."""
         self._host = host
-        self._mischief = Mischief(self._emulation.adversity, host.now())
+        self._impairments = Impairments(self._emulation.adversity, host.now())
+        self._blocks = self._make_blocks(host)
+        if self._blocks and self.role == "sender":
+            self.tick_s = self._blocks.tick_s
         self._wire.start(host)
 
     def open(self, epoch: bytes) -> None:
@@ -162,7 +222,7 @@ class Emulated:
             return
         group: list[int] = []
         size = 0
-        for length in self._lengths(self._pace.owed(self._host.now()), octets):
+        for length in self._due(octets):
             group.append(length)
             size += length
             if len(group) >= GROUP_DATAGRAMS or size >= GROUP_OCTETS:
@@ -170,6 +230,16 @@ class Emulated:
                 group, size = [], 0
         if group:
             yield self._draw(group)
+
+    def _due(self, octets: int) -> Iterable[int]:
+        """Return the lengths of the datagrams that are due, of so many octets at most."""
+        now = self._host.now()
+        if self._blocks is None:
+            return self._lengths(self._pace.owed(now), octets)
+        size = min(self._blocks.owed(now), octets)
+        self._blocks.gave(size)
+        whole, rest = divmod(size, self._emulation.max_bytes)
+        return [self._emulation.max_bytes] * whole + [rest] * bool(rest)
 
     def _lengths(self, rounds: int, octets: int) -> Iterator[int]:
         """Draw lengths, 0 to `max_bytes` uniformly; a length of 0 is left out."""
@@ -192,11 +262,14 @@ class Emulated:
         if not (self._open and self._channel):
             return
         seal = self._channel.seal
-        sealed = [seal(seq, payload.reveal()) for seq, payload in zip(*bits, strict=True)]
-        left = self._mischief.befall(sealed, self._host.now())
-        for what, n in self._mischief.counts.items():
+        sealed = [
+            seal(seq, payload.reveal())
+            for seq, payload in zip(bits.seqs, bits.payloads, strict=True)
+        ]
+        left = self._impairments.apply(sealed, self._host.now())
+        for what, n in self._impairments.counts.items():
             self._host.count("adversity", n, what=what)
-        self._mischief.counts.clear()
+        self._impairments.counts.clear()
         self._wire.send(left)
 
     # The receiver

@@ -1,10 +1,11 @@
 """Addresses of other hosts, found without anybody's turn waiting for a name server."""
 
-import ipaddress
 import socket
 import threading
 import time
 from typing import Any
+
+from transport.endpoint import is_number
 
 FRESH_S = 10.0
 """Seconds for which what was found may be used; a host that was replaced may have moved."""
@@ -20,7 +21,7 @@ class Lookup:
 
     def find(self, host: str, port: int) -> Any:
         """Return the address; `OSError` if there is none, or none yet: then ask again."""
-        if _is_number(host):
+        if is_number(host):
             return self._ask(host, port)
         if self._found and time.monotonic() - self._found[0] < FRESH_S:
             (_, found), self._found = self._found, None
@@ -41,11 +42,3 @@ class Lookup:
 
     def _ask(self, host: str, port: int) -> Any:
         return socket.getaddrinfo(host, port, self._family, socket.SOCK_DGRAM)[0][4]
-
-
-def _is_number(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -9,22 +9,26 @@ from typing import Any
 
 from actors.modules.emulated import Emulated, Emulation
 from actors.modules.module import Host
+from actors.modules.physical import Physical, physical
 from transport.message import Secret
 
 
 class Pipe:
     """Joins one sender and one receiver, of one life after the other.
 
-    `delay_s` is how long datagrams travel; the rest is as in `Emulation`. Its methods `sender`
-    and `receiver` are what a `QuantumLink` is given to make its module:
+    `delay_s` is how long datagrams travel, `glass` a fibre that makes the pace; the rest is as in
+    `Emulation`. Its methods `sender` and `receiver` are what a `QuantumLink` is given to make
+    its module:
 
         pipe = Pipe(rate_bit_s=1e6)
         a.spawn("quantum_link/b", QuantumLink, "b", pipe.sender)
         b.spawn("quantum_link/a", QuantumLink, "a", pipe.receiver)
     """
 
-    def __init__(self, *, delay_s: float = 0.0, **emulation: Any) -> None:
-        self.delay_s = delay_s
+    def __init__(
+        self, *, delay_s: float = 0.0, glass: Physical | None = None, **emulation: Any
+    ) -> None:
+        self.delay_s, self._glass = delay_s, glass
         self.far: Host | None = None
         """The receiving link; a fresh one takes the place of one that died."""
         secret = emulation.pop("secret", Secret(bytes(32)))
@@ -33,7 +37,10 @@ class Pipe:
 
     def sender(self) -> Emulated:
         """Make the module of the sending link."""
-        return Emulated(self._sender, PipeEnd(self, receives=False))
+        end = PipeEnd(self, receives=False)
+        if self._glass:
+            return physical(self._glass, self._sender, end)
+        return Emulated(self._sender, end)
 
     def receiver(self) -> Emulated:
         """Make the module of the receiving link."""

@@ -5,16 +5,17 @@ only in that actor's turns. Threads of its own talk back through its `Host`, and
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import structlog
 
 from actors.base import System
 from transport.envelope import Address, Envelope
+from transport.explained import Explained
 from transport.message import Message, Secret, local
 
-Role = Literal["sender", "receiver"]
-"""Which end of the link this is; with a real device, one end is called the sender."""
+Role = Literal["sender", "receiver", "both"]
+"""Which end of the link this is; with real devices the sender is the end that begins, or both."""
 
 GROUP_OCTETS = 64 * 1024
 """A group of datagrams is passed on when it holds so many octets ..."""
@@ -23,11 +24,11 @@ GROUP_DATAGRAMS = 1024
 """... or so many datagrams."""
 
 
-class ModuleFailed(RuntimeError):
+class ModuleFailed(Explained, RuntimeError):
     """The module cannot go on; the text tells an operator what and where."""
 
 
-class ModuleNotReady(RuntimeError):
+class ModuleNotReady(Explained, RuntimeError):
     """The module cannot open now, but may later: the link asks again after a while."""
 
 
@@ -36,6 +37,8 @@ class Bits(NamedTuple):
 
     seqs: Sequence[int]
     payloads: tuple[Secret, ...]
+    key_ids: tuple[str, ...] = ()
+    """Of a device that gives keys: the other end is to fetch the same ones, one key_ID for each."""
 
     @property
     def octets(self) -> int:
@@ -57,6 +60,15 @@ class Broken(Message):
 
     life: int
     why: str
+
+
+@local
+class Measured(Message):
+    """What a module saw of its line: the error rate (0 to 0.5), and why there is no key, if so."""
+
+    life: int
+    qber: float | None
+    quiet: str
 
 
 class Host:
@@ -83,6 +95,13 @@ class Host:
     def broken(self, why: str) -> None:
         """Say that the module came to its end; the supervisor starts a fresh link and module."""
         self._post(Broken(life=self.life, why=why), 0.0)
+
+    def measured(self, qber: float | None, *, quiet: str = "") -> None:
+        """Say the error rate of the last block, and why it gave no key (empty: it gave some).
+
+        None: the error rate is not known.
+        """
+        self._post(Measured(life=self.life, qber=qber, quiet=quiet), 0.0)
 
     def count(self, name: str, n: float = 1, **labels: str) -> None:
         """Count up `protokms_link_<name>` of this link."""
@@ -147,4 +166,13 @@ class Module(Protocol):
 
     def stop(self) -> None:
         """Let go of everything, threads ended; harmless at any time, also after a failed start."""
+        ...
+
+
+@runtime_checkable
+class FetchesKeys(Protocol):
+    """What a `Module` has beside that if its device names the keys that it gives."""
+
+    def fetch(self, seqs: Sequence[int], key_ids: Sequence[str]) -> None:
+        """Fetch these keys of the other end; `take` gives them, each under its seq."""
         ...

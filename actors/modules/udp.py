@@ -4,7 +4,6 @@ It carries key bits in clear. Hence it refuses any address but loopback, unless 
 says `allow_insecure_emulation = true`, and it warns in the log at every start.
 """
 
-import errno
 import ipaddress
 import select
 import socket
@@ -24,6 +23,9 @@ from actors.modules.module import (
     ModuleFailed,
     ModuleNotReady,
 )
+from actors.modules.physical import Physical, physical
+from transport.binding import cannot_bind
+from transport.stage import kind_and_place
 
 BUFFER_OCTETS = 4 * 1024 * 1024
 """Asked of the kernel for each socket buffer; what it grants is a metric."""
@@ -57,8 +59,10 @@ class Options(Emulation):
                 )
 
 
-def factory(options: Options) -> Callable[[], Module]:
-    """Return what a `QuantumLink` is given to make its module."""
+def factory(options: Options, glass: Physical | None = None) -> Callable[[], Module]:
+    """Return what a `QuantumLink` is given to make its module; a fibre makes its pace, if any."""
+    if glass:
+        return lambda: physical(glass, options, UdpWire(options))
     return lambda: Emulated(options, UdpWire(options))
 
 
@@ -169,10 +173,8 @@ class UdpWire:
         except OSError as why:
             if made:
                 made.close()
-            busy = "is in use by another process" if why.errno == errno.EADDRINUSE else str(why)
-            raise ModuleFailed(
-                f"quantum link to {self._options.peer}: UDP {self._options.bind} {busy}"
-            ) from why
+            text = cannot_bind(self._options.bind, why)
+            raise ModuleFailed(f"quantum link to {self._options.peer}: UDP {text}") from why
         return made
 
     # On the thread
@@ -196,7 +198,7 @@ class UdpWire:
                     self._stopping.wait(_LINGER_S)
         except Exception as why:  # the actor must hear of it, whatever it is
             if not self._stopping.is_set():
-                self._host.broken(f"receive thread: {type(why).__name__}: {why}")
+                self._host.broken(f"receive thread: {kind_and_place(why)}")
 
 
 class Drain:

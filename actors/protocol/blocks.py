@@ -3,6 +3,8 @@
 Every word carries a `Head`; rules R1-R7 of docs/protocol.md say when it counts.
 """
 
+from typing import ClassVar
+
 from transport.message import Message, part, wire
 
 
@@ -59,11 +61,42 @@ class Resume(Message):
 class BlocksHeld(Message):
     """The receiver of datagrams holds a batch; `credit` (octets it will take) is not tagged."""
 
+    bulk: ClassVar[bool] = True
     head: Head
     batch: int
     runs: tuple[Run, ...]
     lengths: tuple[int, ...]
     tag: bytes
+    credit: int
+
+    def judged(self, verdict: str) -> "BlocksHeldJudged":
+        """Say it together with a verdict."""
+        return BlocksHeldJudged(
+            head=self.head,
+            batch=self.batch,
+            runs=self.runs,
+            lengths=self.lengths,
+            tag=self.tag,
+            verdict=verdict,
+            credit=self.credit,
+        )
+
+
+@wire("blocks.held/2")
+class BlocksHeldJudged(Message):
+    """The same, with what the holder thinks of its copy: `good`, `bad` or `quarantined` (R21).
+
+    Only a batch that both ends find good is confirmed. Said to a peer that is known to speak this
+    word; what was said of a batch in one of the two is repeated in that one.
+    """
+
+    bulk: ClassVar[bool] = True
+    head: Head
+    batch: int
+    runs: tuple[Run, ...]
+    lengths: tuple[int, ...]
+    tag: bytes
+    verdict: str
     credit: int
 
 
@@ -149,6 +182,40 @@ class Demand(Message):
     head: Head
     rate: int
     most: int
+
+
+@wire("blocks.paths_needed/1")
+class PathsNeeded(Message):
+    """Bits that came over fewer than `n` paths are of no use to the sender: burn yours (R14).
+
+    Said after every resume until it is acknowledged, to a peer that is known to speak this word.
+    """
+
+    head: Head
+    n: int
+
+
+@wire("blocks.paths_needed_held/1")
+class PathsNeededHeld(Message):
+    """That is durable at the peer: it has burnt such bits of its own, and will."""
+
+    head: Head
+    n: int
+
+
+@wire("blocks.key_ids/1")
+class KeyIds(Message):
+    """A QKD device gave these keys: datagrams `first`, `first + 1`, ... of this datagram epoch.
+
+    The other end fetches the same keys from its own device, each key_ID once an epoch. Said again
+    until a batch names them all or their time is over (R2), to a peer that is known to speak this
+    word.
+    """
+
+    head: Head
+    epoch: bytes
+    first: int
+    key_ids: tuple[str, ...]
 
 
 @wire("blocks.closed/1")

@@ -2,6 +2,9 @@
 
 from transport.message import Message, local, wire
 
+UNDELIVERABLE, CORE_DOWN = "undeliverable", "core_down"
+"""Codes of `Failed` for a question that reaches nobody; the second: our own core is away."""
+
 
 class Refused(Exception):
     """The actor understood and says no: an answer, not a crash."""

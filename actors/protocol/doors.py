@@ -24,6 +24,8 @@ DOORS: dict[str, str] = {
     **dict.fromkeys(_words(relay), "relay/{peer}"),
     **dict.fromkeys(_words(routes), "router"),
     _word(sessions.KeyTransportSession): "sessions",
+    _word(sessions.KeyTransportSession2): "sessions",
+    _word(sessions.Refresh): "sessions",
     _word(sessions.SessionLost): "sessions",
     _word(sessions.SessionEnded): "sessions",
 }
@@ -33,6 +35,8 @@ ANSWERS: frozenset[str] = frozenset(
     {
         _word(peers.CapabilitiesReply),
         _word(sessions.KeyTransportSessionReply),
+        _word(sessions.KeyTransportSessionReply2),
+        _word(sessions.RefreshReply),
         _word(common.Failed),
     }
 )

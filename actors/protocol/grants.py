@@ -14,6 +14,10 @@ class Piece:
     length: int
 
 
+SEALED = "sealed"
+"""The mode of grants whose keys come sealed; never announced in the open."""
+
+
 @part
 class Grant:
     """`number` keys of `size` octets each for SAEs, lying in `pieces`, in that order.

@@ -7,6 +7,7 @@ is the grant id and the index, laid out as a UUID (`key_id`, `parse_key_id`).
 import re
 
 from actors.protocol.common import Refused
+from actors.protocol.limits import KEY_OCTETS_MAX, KEYS_MAX, SLAVES_MAX
 from transport.message import Message, Secret, local, part
 
 ID_OCTETS = 12
@@ -79,6 +80,32 @@ class Keys(Message):
 
 
 @local
+class AskWait(Message):
+    """A request for so many octets was refused for want of bits: when will there be enough?"""
+
+    octets: int
+
+
+@local
+class Wait(Message):
+    """In so many seconds, as it looks; 0: soon, or nobody knows."""
+
+    seconds: float
+
+
+@local
+class AskTurn(Message):
+    """When may these have so many octets? Answered with `Wait`, or `Refused("not_permitted")`.
+
+    To a key store, of slaves at its peer; or to `multicast`, which knows no rates, of any slaves.
+    """
+
+    master: str
+    slaves: tuple[str, ...]
+    octets: int
+
+
+@local
 class GetMulticast(Message):
     """Allocate the same keys for SAEs at several KMSs; to `multicast`, answered with `Keys`."""
 
@@ -89,10 +116,10 @@ class GetMulticast(Message):
 
 
 @local
-class Give(Message):
+class Prepare(Message):
     """Bring these keys under this id to `slaves`, all at the peer's KMS, one-time-padded.
 
-    Answered with `Given` once the peer holds them durably. Until `Settle` they can be taken back.
+    Answered with `Prepared` once the peer holds them durably; until `Settle`, `Abort` is heard.
     """
 
     grant: bytes
@@ -104,7 +131,7 @@ class Give(Message):
 
 
 @local
-class Given(Message):
+class Prepared(Message):
     """The peer holds them."""
 
     grant: bytes
@@ -118,7 +145,7 @@ class Settle(Message):
 
 
 @local
-class TakeBack(Message):
+class Abort(Message):
     """Void a grant that was to be given: its master is not answered, and never will be."""
 
     grant: bytes
@@ -170,3 +197,17 @@ class Stock(Message):
 
     stored: int
     capacity: int
+
+
+def check_status(ask: GetStatus) -> None:
+    """Refuse a size that no key has."""
+    if not 0 < ask.size <= KEY_OCTETS_MAX:
+        raise Refused("malformed", "no such size of a key")
+
+
+def check_request(ask: "GetKey | Prepare | GetMulticast") -> None:
+    """Refuse what no grant could be."""
+    if not (0 < ask.number <= KEYS_MAX and 0 < ask.size <= KEY_OCTETS_MAX):
+        raise Refused("malformed", "too many keys, too large, or none")
+    if not 0 < len(set(ask.slaves)) == len(ask.slaves) <= SLAVES_MAX:
+        raise Refused("malformed", "no slave SAE, too many, or one twice")

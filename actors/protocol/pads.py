@@ -35,6 +35,29 @@ class Pad(Message):
 
 
 @local
+class AskPadRoom(Message):
+    """The relay asks for `PadRoom`, now and whenever it changes."""
+
+
+@local
+class PadRoom(Message):
+    """The store has so many octets for pads, and so many octets a second come in; 0: unknown."""
+
+    octets: int
+    rate: float
+
+
+@local
+class WantPads(Message):
+    """Shares wait for so many octets, 0 for none: SAEs here are to leave them alone.
+
+    The store asks its peer for what it lacks. A claim lapses unless it is repeated.
+    """
+
+    octets: int
+
+
+@local
 class PadsDone(Message):
     """Sealed frames under these pads are acknowledged or given up: the bits are burnt.
 

@@ -9,10 +9,48 @@ from actors.protocol.blocks import Head
 from actors.protocol.grants import Piece
 from transport.message import Message, Secret, local, part, wire
 
-SHARES_MAX = 8
-"""A session goes over 1 path to this many disjoint ones."""
-WEIGHT_MAX = 16
-"""A session weighs 1 to this: what it gets of a link, and of the turns of a relay (R13)."""
+# On these both relays of a hop, the link that begins a session and what is set up agree.
+CHUNK_MIN = 1_100
+"""Octets of the smallest chunk: a batch by itself."""
+CHUNK_PAD_MIN = CHUNK_MIN + 32
+"""Octets of its pad at each hop, with the key of the tag."""
+CHUNK_MAX = 32_784
+"""Octets of the largest chunk; two of them make a batch with its tag key."""
+QUEUE_MAX = 1
+"""Chunks of a lane that a relay has taken over and not yet asked a pad for."""
+WINDOW = 4
+"""Chunks of a lane that may be asked for or sent, and not acknowledged."""
+ROOM_MAX = 8 * CHUNK_MAX
+"""Octets of room that are told at most."""
+HOLD_S, GIVE_UP_S = 8.0, 10.0
+"""Seconds for which a relay holds a chunk back for want of room, and after which it drops one."""
+GIVE_UP_MAX_S = 590.0
+CHUNKS_GIVEN_UP = 3
+"""On a slow link it waits as long as so many of the smallest chunks take."""
+ANSWER_S = 1.0
+"""Seconds by which an answer may come later than it was asked for."""
+
+UNDECIDED_S, UNDECIDED_MAX_S = 20.0, 1_200.0
+"""Seconds after which a chunk that no batch has named is discarded: at least, and at most,"""
+CHUNKS_LATE = 6
+"""and as long as so many of the smallest take to cross the slowest link of their path."""
+
+
+def undecided_s(rate: float) -> float:
+    """Seconds after which a chunk that no batch has named is discarded (R2, R13).
+
+    By the octets a second that the slowest link of its path brings; 0: not known.
+    """
+    if rate <= 0:
+        return UNDECIDED_S
+    return min(UNDECIDED_MAX_S, max(UNDECIDED_S, CHUNKS_LATE * CHUNK_PAD_MIN / rate))
+
+
+def give_up_s(rate: float) -> float:
+    """Seconds after which a relay drops a chunk, by what its link brings; 0: not known."""
+    if rate <= 0:
+        return GIVE_UP_S
+    return min(GIVE_UP_MAX_S, max(GIVE_UP_S, CHUNKS_GIVEN_UP * CHUNK_PAD_MIN / rate))
 
 
 @part
@@ -62,6 +100,49 @@ class NotCarried(Message):
 
     chunk: ChunkId
     code: str
+
+
+@wire("relay.room/1")
+class Room(Message):
+    """From here to the end of the session there are pads for `octets` more of this share.
+
+    Chunks of it up to seq `after` are counted; -1: there was none.
+    """
+
+    session: SessionId
+    share: int
+    after: int
+    octets: int
+
+
+@wire("relay.wants/1")
+class Wants(Message):
+    """The origin of this share has demand and no room: keep bits for one chunk of it."""
+
+    session: SessionId
+    share: int
+
+
+@local
+class LaneRoom(Message):
+    """As `Room`, from a relay to the source of a share on its node.
+
+    `hold_s`: so long the relay may hold a chunk back before it answers.
+    """
+
+    session: SessionId
+    share: int
+    after: int
+    octets: int
+    hold_s: float
+
+
+@local
+class LaneWants(Message):
+    """As `Wants`, from the source of a share to its target on this node."""
+
+    session: SessionId
+    share: int
 
 
 @local

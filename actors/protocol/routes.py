@@ -79,6 +79,20 @@ class Paths(Message):
 
 
 @local
+class AskPathRate(Message):
+    """What does the slowest link of these paths bring, by what both ends of each say?"""
+
+    paths: tuple[tuple[str, ...], ...]
+
+
+@local
+class PathRate(Message):
+    """Octets a second, at the lower end of its step; 0: not known."""
+
+    rate: int
+
+
+@local
 class RoutesChanged(Message):
     """The picture of the network has changed: sessions may look for better paths."""
 

@@ -6,7 +6,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Hashable
 
-from actors.timers import Alarm
+from actors.runtime.timers import Alarm
 
 Call = Callable[[], None]
 

@@ -5,11 +5,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from actors.base import Row
-from actors.ports import Inbox
-from protokms.meter import MemoryMeter
+from actors.runtime.ports import Inbox
+from protokms.node.meter import MemoryMeter
 from protokms.testing.agenda import Agenda
 from protokms.testing.clocks import NodeClock
-from protokms.testing.disk import Disk
+from protokms.testing.disk import Disk, every_row
 from protokms.testing.network import Network
 from protokms.testing.presence import Presence
 from protokms.testing.steps import Life, StepSystem
@@ -41,6 +41,7 @@ class Breakable:
     _meters: dict[str, MemoryMeter]
     _clocks: dict[str, NodeClock]
     _commit_s: dict[str, float]
+    _slices: dict[str, tuple[float, int]]
     _lives: dict[str, int]
     _boots: dict[str, int]
     _places: dict[Address, Inbox]
@@ -72,17 +73,19 @@ class Breakable:
 
     # Nodes
 
-    def crash(self, node: str, *, before_commit: bool = True) -> None:
+    def crash(self, node: str, *, before_commit: bool = True, durable: float | None = None) -> None:
         """Kill a node, as `kill -9` would: mailboxes, timers and frames under way are gone.
 
         Commits handed over but not yet done are lost with it, or, with `before_commit=False`,
-        become durable though nobody hears of it.
+        become durable though nobody hears of it; `durable` is the share of them that does, and
+        the last are lost.
         """
         self._doom.pop(node, None)
         self.net.leave(node)
         for hear in self.obituaries:
             hear(node)
-        self.nodes[node].die(after_commit=not before_commit)
+        share = float(not before_commit) if durable is None else durable
+        self.nodes[node].die(durable=share)
         self.presence.look_around(node)
 
     def crash_at_commit(self, node: str, n: int = 1, *, before: bool = True) -> None:
@@ -154,6 +157,10 @@ class Breakable:
         """Let each group commit of this node take so long from now on."""
         self._commit_s[node] = seconds
 
+    def slow_slices(self, node: str, seconds: float, most: int) -> None:
+        """Let rows read beside the actors come so late, and so few at a time, from now on."""
+        self._slices[node] = seconds, most
+
     def backup(self, node: str) -> object:
         """Return a copy of all that is durable at a node."""
         return self._disks[node].backup()
@@ -172,7 +179,7 @@ class Breakable:
 
     def rows(self, node: str, store: str) -> list[Row]:
         """Read the durable rows of a store at a node, dead or alive."""
-        return self._disks[node].load(store)
+        return every_row(self._disks[node], store)
 
     def fill_disk(self, node: str) -> None:
         """Let commits of this node wait, as for a full disk; `free_disk` lets them go on."""
@@ -188,6 +195,10 @@ class Breakable:
     def commit_s(self, node: str) -> float:
         """Tell how long a group commit takes at a node."""
         return self._commit_s[node]
+
+    def slices(self, node: str) -> tuple[float, int]:
+        """Tell how late rows read beside the actors come at a node, and how many at most."""
+        return self._slices[node]
 
     def boundary(self, system: StepSystem, *, before: bool) -> bool:
         """Kill the node here if `crash_at_commit` said so; true if it is dead now."""

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from actors.base import Actor
-from actors.ports import Inbox
 from actors.protocol.peers import PeerDown, PeerUp
-from protokms.meter import MemoryMeter
+from actors.runtime.ports import Inbox
+from protokms.node.meter import MemoryMeter
 from protokms.testing.agenda import Agenda
 from protokms.testing.breaking import Breakable
 from protokms.testing.clocks import NodeClock
@@ -36,16 +36,17 @@ class Cluster(Breakable):
 
     `nodes` is a text such as `"a-b b-c"`: every name is a node, every dash a pair of
     neighbours (`links`); with dashes inside the names write `"kms-1--kms-2"`. Or it is a
-    sequence of names. Neighbours are connected from the start; any two other nodes are from the
-    first frame that one sends to the other. Every node reaches every other until `cut`: the
-    dashes are quantum links, for the recipe to make something of.
+    sequence of names. Any two nodes are connected from the first frame that one sends to the
+    other, neighbours from the start. Every node reaches every other until `cut`: the dashes are
+    quantum links, for the recipe to make something of.
 
     Nothing happens but in `settle`, `advance` and `ask`. Everything that is left to chance is
     drawn from `seed`. `shuffle` also lets the seed decide whose turn is next.
 
     `doors` says which words peers may say to whom (default: `actors.protocol.doors`). The actors
     in `hear_peers` are told `PeerUp` and `PeerDown` by the transport; `{peer}` is filled in, so a
-    cluster of bare key stores can take `("key_store/{peer}",)`.
+    cluster of bare key stores can take `("key_store/{peer}",)`. With `connected` the ends of each
+    link hear each other from the start, and else from the first frame on.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Cluster(Breakable):
         disk: Callable[[str], Disk] = lambda _: MemoryStore(),
         doors: Doors | None = None,
         hear_peers: Sequence[str] = ("peer_manager",),
+        connected: bool = True,
     ) -> None:
         names, self.links = parse(nodes)
         self.seed, self.tolerant = seed, tolerant
@@ -77,11 +79,12 @@ class Cluster(Breakable):
         self._boots = dict.fromkeys(names, 0)
         self._clocks = {name: NodeClock(self.agenda) for name in names}
         self._commit_s = dict.fromkeys(names, 0.0)
+        self._slices = dict.fromkeys(names, (0.0, 1 << 20))
         self._places: dict[Address, Inbox] = {}
         self._doom: dict[str, tuple[int, bool]] = {}
         self._complaint: Crash | None = None
         self._asked = 0
-        for one, other in self.links:
+        for one, other in self.links if connected else ():
             self.presence.connect(one, other)
         for name in names:
             self.start(name)
@@ -164,9 +167,9 @@ class Cluster(Breakable):
         """Read what a node's meter has counted, over all its lives."""
         return sum(
             sample.value
-            for samples in self._meters[node].samples()
+            for samples in self._meters[node].samples(name)
             for sample in samples
-            if sample.name == name and labels.items() <= dict(sample.labels).items()
+            if labels.items() <= dict(sample.labels).items()
         )
 
     def close(self) -> None:

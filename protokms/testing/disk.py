@@ -1,11 +1,12 @@
 """Where the nodes of a cluster keep their rows: in memory, or in real files."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from actors.base import Change, Drop, Row
-from actors.store import StoreFile
+from actors.base import NUMBER_OCTETS, NUMBERED, Change, Drop, Numbered, Range, Row
+from actors.storage.file import StoreFile
 from transport.message import Secret
 
 
@@ -13,7 +14,15 @@ class Disk(Protocol):
     """What a node of a cluster needs of its store."""
 
     def load(self, store: str) -> list[Row]:
-        """Return every durable row of a store, ordered by kind and id."""
+        """Return every durable row of a store without a running number, by kind and id."""
+        ...
+
+    def numbered(self, rows: Range, most: int = -1) -> list[Numbered]:
+        """Return rows under running numbers, so many at most, the last first."""
+        ...
+
+    def weigh(self, rows: Range) -> list[tuple[bytes, int]]:
+        """Count rows by their `ends`, unread."""
         ...
 
     def apply(self, changes: Iterable[Change]) -> None:
@@ -41,8 +50,29 @@ class MemoryStore:
         self.owed = 0
 
     def load(self, store: str) -> list[Row]:
-        """Return every durable row of a store, ordered by kind and id."""
-        return [self.rows[key] for key in sorted(key for key in self.rows if key[0] == store)]
+        """Return every durable row of a store without a running number, by kind and id."""
+        keys = sorted(key for key in self.rows if key[0] == store and key[1] not in NUMBERED)
+        return [self.rows[key] for key in keys]
+
+    def numbered(self, rows: Range, most: int = -1) -> list[Numbered]:
+        """Return rows under running numbers, so many at most, the last first."""
+        low, high = _id(rows.above), _id(rows.upto)
+        of = rows.store, rows.kind
+        keys = sorted(key for key in self.rows if key[:2] == of and low < key[2] <= high)[::-1]
+        found = [self.rows[key] for key in (keys if most < 0 else keys[:most])]
+        return [
+            Numbered(
+                int.from_bytes(row.id, "big"),
+                row.ends,
+                row.clear,
+                row.secret.reveal() if row.secret else b"",
+            )
+            for row in found
+        ]
+
+    def weigh(self, rows: Range) -> list[tuple[bytes, int]]:
+        """Count rows by their `ends`, unread."""
+        return sorted(Counter(row.ends for row in self.numbered(rows)).items())
 
     def apply(self, changes: Iterable[Change]) -> None:
         """Make the changes durable, all or none; of two to one row the later holds."""
@@ -85,8 +115,16 @@ class FileDisk:
         self._file = StoreFile.create(path, node, self._key)
 
     def load(self, store: str) -> list[Row]:
-        """Return every durable row of a store, ordered by kind and id."""
+        """Return every durable row of a store without a running number, by kind and id."""
         return self._file.load(store)
+
+    def numbered(self, rows: Range, most: int = -1) -> list[Numbered]:
+        """Return rows under running numbers, so many at most, the last first."""
+        return self._file.numbered(rows, most)
+
+    def weigh(self, rows: Range) -> list[tuple[bytes, int]]:
+        """Count rows by their `ends`, unread."""
+        return self._file.weigh(rows)
 
     def apply(self, changes: Iterable[Change]) -> None:
         """Make the changes durable, all or none; of two to one row the later holds."""
@@ -107,3 +145,17 @@ class FileDisk:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def every_row(disk: Disk, store: str) -> list[Row]:
+    """Return every durable row of a store, those under running numbers too, by kind and id."""
+    rows = disk.load(store)
+    for kind in NUMBERED:
+        for it in disk.numbered(Range(store, kind))[::-1]:
+            secret = Secret(it.octets) if kind == "holding" else None
+            rows.append(Row(store, kind, _id(it.number), it.clear, secret, it.ends))
+    return rows
+
+
+def _id(number: int) -> bytes:
+    return number.to_bytes(NUMBER_OCTETS, "big")

@@ -9,35 +9,44 @@ Everything a `Cluster` can do to nodes and wires can be done to `kms.cluster`.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
 
-from actors.distant import SessionOptions
-from actors.keeper import StoreOptions
-from actors.key_store import KeyStore
+from actors.crypto.signatures import Signer
+from actors.keystore.key_store import KeyStore
+from actors.keystore.options import StoreOptions
+from actors.links.quantum_link import QuantumLink
 from actors.modules.memory import Pipe
-from actors.multicast import Multicast
-from actors.own_links import RouterOptions
-from actors.own_store import OwnStore
-from actors.peer_manager import PeerManager, PeerPlan
-from actors.protocol import keys, peers, sessions
+from actors.modules.module import Module
+from actors.protocol import intent, keys, peers, sessions
 from actors.protocol.common import Failed, Refused
-from actors.protocol.doors import DOORS
 from actors.protocol.trees import Child
-from actors.quantum_link import QuantumLink
-from actors.relay import Relay
-from actors.router import Router
-from actors.sessions import SessionManager
-from actors.signing import Signer
-from actors.supervisor import Supervisor
-from actors.virtual_link import VirtualLink
+from actors.runtime.own import OwnActor, doors_with
+from actors.runtime.places import Interface, LinkPlaces
+from actors.runtime.ports import CORE
+from actors.sessions.options import SessionOptions
+from protokms.node.composition import Composition
 from protokms.testing.cluster import Cluster
 from protokms.testing.steps import StepSystem
 from transport.message import Message, Secret
 
 RATE_BIT_S = 400e3
+TODAY = 1_800_000_000.0
+"""When a network begins, in seconds since 1970: the year 2027."""
 _PAUSE_S = 0.1
+
+
+class Ends(Protocol):
+    """Makes the modules of both ends of a quantum link, one for each life of a link."""
+
+    def sender(self) -> Module:
+        """Make that of the end that comes first in the name of the link."""
+        ...
+
+    def receiver(self) -> Module:
+        """Make that of the other end."""
+        ...
 
 
 class KmsNetwork:
@@ -45,9 +54,13 @@ class KmsNetwork:
 
     `nodes` is as for `Cluster`; node number i serves `sae-i` unless `saes` (SAE to node) says
     otherwise. `link` are options of `actors.modules.memory.Pipe`, `store` those of
-    `actors.keeper.StoreOptions`, `relay` those of `actors.distant.SessionOptions`; `pipe` makes
-    each link, `store_kind` is the class of the stores shared with neighbours; what is left goes
-    to the `Cluster`.
+    `[store]` and `relay` those of `[relay]` in a configuration;
+    `pipe` makes each link, `store_kind` is the class of the stores shared with neighbours. `bare`
+    nodes begin with interfaces alone, numbered from 1 in the order of the names at their other
+    ends; `add_link` and `remove_link` use them. SAEs at `controlled` nodes have keys by an
+    application; `policies` are those of the files of nodes, by node and name. `own` are actors of
+    other packages, `own/<name>` at each node. What is left goes to
+    the `Cluster`.
     """
 
     def __init__(
@@ -59,16 +72,24 @@ class KmsNetwork:
         store: dict[str, Any] | None = None,
         relay: dict[str, Any] | None = None,
         store_kind: type[KeyStore] = KeyStore,
-        pipe: Callable[..., Pipe] = Pipe,
+        pipe: Callable[..., Ends] = Pipe,
+        bare: bool = False,
+        controlled: Iterable[str] = (),
+        own: Mapping[str, OwnActor] | None = None,
+        policies: Mapping[str, Mapping[str, intent.Policy]] | None = None,
         **cluster: Any,
     ) -> None:
+        self._own = own or {}
+        if own:
+            cluster.setdefault("doors", doors_with(own))
         self._link = {"rate_bit_s": RATE_BIT_S, **(link or {})}
         self._store, self._relay = store or {}, relay or {}
         self._store_kind = store_kind
-        self._saes = saes
+        self._saes, self._bare, self._controlled = saes, bare, frozenset(controlled)
+        self._policies = policies or {}
         self.directory: peers.Directory | None = None
         self._kmss: dict[str, peers.Kms] = {}
-        self.cluster = Cluster(nodes, **cluster)
+        self.cluster = Cluster(nodes, connected=not bare, **cluster)
         self._name_all()
         self.pipes = {ends: pipe(**self._link) for ends in self.cluster.links}
         """The quantum links, by sender and receiver."""
@@ -121,6 +142,12 @@ class KmsNetwork:
         """Return the address of the key store of this SAE's node for another SAE."""
         return f"key_store/{self.saes[there]}@{self.saes[here]}"
 
+    def want(self, link: intent.Link, verb: str = intent.PUT) -> Message:
+        """Want a link of its local node, as an operator would; `Written`, or `Denied`."""
+        edit = intent.Edit(verb, intent.LINK, "", link=link)
+        write = intent.Write(owner=intent.CLI, edits=(edit,))
+        return self.cluster.ask(f"{intent.NAME}@{link.local}", write)
+
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self.cluster.advance(seconds)
@@ -133,6 +160,21 @@ class KmsNetwork:
 
     def _ask(self, here: str, there: str, ask: Message, wait: float) -> Message:
         return self.cluster.ask(self.store_of(here, there), ask, wait)
+
+    # What operators do
+
+    def add_link(self, node: str, peer: str, wait: float = 5.0) -> Message:
+        """Have a quantum link to a peer, over the interface whose pipe leads there."""
+        number = 1 + sorted(self._neighbours[node]).index(peer)
+        self.want(intent.Link(intent.PHYS, node, peer, interface=number))
+        ask = peers.AddQuantumPeer(peer=peer, interface=number)
+        return self.cluster.ask(f"peer_manager@{node}", ask, wait)
+
+    def remove_link(self, node: str, peer: str, wait: float = 5.0) -> Message:
+        """Stop it; the store of the peer stays."""
+        self.want(intent.Link(intent.PHYS, node, peer), intent.REMOVE)
+        ask = peers.RemoveQuantumPeer(peer=peer)
+        return self.cluster.ask(f"peer_manager@{node}", ask, wait)
 
     # What a node is made of
 
@@ -153,64 +195,65 @@ class KmsNetwork:
             self._neighbours[one].append(other)
             self._neighbours[other].append(one)
 
-    def _recipe(self, system: StepSystem) -> None:
-        node = system.node
+    def composition(self, node: str) -> Composition:
+        """Return what a node is made of, as `protokms node` would make it; no front end."""
         assert self.directory, "made with the network"
-        me = self._kmss[node]
-        plan = PeerPlan(
-            me=peers.Capabilities(
-                id=me.id, name=node, version="test", words=tuple(sorted(DOORS)), interfaces=()
-            ),
+        near = sorted(self._neighbours[node])
+        return Composition(
+            node=node,
+            version="test",
             directory=self.directory,
-            subtree=self._subtree(node),
-            link=_no_more_links,
-            stores=tuple(self._neighbours[node]),
-            relays=tuple(self._neighbours[node]),
-            watchers=("router", "sessions"),
-            alive=lambda: self._alive(node),
+            signing=signing_key(node),
+            neighbours=() if self._bare else tuple(self._neighbours[node]),
+            places=LinkPlaces(
+                Interface(number, "emulated", CORE, "" if self._bare else peer)
+                for number, peer in enumerate(near, 1)
+            ),
+            makes=_Pipes(near if self._bare else (), partial(self._quantum_link, node)),
+            link=partial(self._quantum_link, node),
+            alive=partial(self._alive, node),
+            quarantine=_give_up,
+            end=_give_up,
+            store=StoreOptions(**self._store),
+            relay=SessionOptions(**self._relay),
+            wall=lambda: TODAY + self.cluster.now,
+            store_kind=self._store_kind,
+            controlled=node in self._controlled,
+            own=self._own,
+            policies=self._policies.get(node, {}),
         )
-        signing, distant = signing_key(node), self._distant
-        options = SessionOptions(signing=signing, subtree=distant, **self._relay)
-        children: Sequence[Child] = (
-            Child(f"key_store/{node}", OwnStore, (self._options(node),)),
-            *(self._subtree(node)(peer) for peer in self._neighbours[node]),
-            Child("peer_manager", PeerManager, (plan,)),
-            Child("router", Router, (RouterOptions(signing=signing),)),
-            Child("sessions", SessionManager, (options,)),
-            Child("multicast", Multicast),
-        )
-        system.spawn("supervisor", Supervisor, children, self._give_up)
 
-    def _subtree(self, node: str) -> Any:
-        def make(peer: str) -> Child:
-            sends = (node, peer) in self.pipes
-            pipe = self.pipes[(node, peer) if sends else (peer, node)]
-            module = pipe.sender if sends else pipe.receiver
-            children = (
-                Child(f"key_store/{peer}", self._store_kind, (self._options(peer),)),
-                Child(f"relay/{peer}", Relay, (peer,)),
-                Child(f"quantum_link/{peer}", QuantumLink, (peer, module)),
-            )
-            return Child(f"peer/{peer}", Supervisor, (children, self._give_up))
+    def _recipe(self, system: StepSystem) -> None:
+        root = self.composition(system.node).root()
+        system.spawn(root.name, root.kind, *root.args)
 
-        return make
-
-    def _distant(self, peer: str) -> Child:
-        children = (
-            Child(f"key_store/{peer}", KeyStore, (replace(self._options(peer), virtual=True),)),
-            Child(f"virtual_link/{peer}", VirtualLink, (peer,)),
-        )
-        return Child(f"peer/{peer}", Supervisor, (children, self._give_up))
-
-    def _options(self, peer: str) -> StoreOptions:
-        return StoreOptions(peer=peer, **self._store)
+    def _quantum_link(self, node: str, peer: str) -> Child:
+        sends = (node, peer) in self.pipes
+        pipe = self.pipes[(node, peer) if sends else (peer, node)]
+        module = pipe.sender if sends else pipe.receiver
+        return Child(f"quantum_link/{peer}", QuantumLink, (peer, module))
 
     def _alive(self, node: str) -> list[str]:
         presence = self.cluster.presence
         return [peer for peer in presence.peers(node) if presence.up(node, peer)]
 
-    def _give_up(self, name: str, why: str) -> None:
-        raise AssertionError(f"{name} was given up: {why}")
+
+class _Pipes:
+    """The interfaces of a bare node: each has a pipe to one peer, and leads to no other."""
+
+    def __init__(self, near: Sequence[str], make: Callable[[str], Child]) -> None:
+        self._near, self._make = near, make
+        self.fixed: Mapping[str, int] = {}
+
+    def link(self, peer: str, interface: int) -> Child:
+        """Make the link."""
+        if self._near[interface - 1 : interface] != [peer]:
+            raise Refused("unknown_peer", f"no pipe of interface {interface} leads to {peer}")
+        return self._make(peer)
+
+    def holder(self, peer: str) -> str:
+        """Return the supervisor of the peer."""
+        return f"peer/{peer}"
 
 
 def signing_key(node: str) -> Secret:
@@ -218,5 +261,5 @@ def signing_key(node: str) -> Secret:
     return Secret(hashlib.sha256(node.encode()).digest())
 
 
-def _no_more_links(peer: str, _options: str) -> Child:
-    raise Refused("not_allowed", f"no link to {peer} is added at run time here")
+def _give_up(name: str, why: str) -> None:
+    raise AssertionError(f"{name} was given up: {why}")

@@ -1,4 +1,4 @@
-"""One node of a cluster: what `actors.system.ThreadSystem` does with threads, step by step."""
+"""One node of a cluster: what `actors.runtime.system` does with threads, step by step."""
 
 import random
 import sys
@@ -6,13 +6,14 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from actors.base import Actor, Change, Meter, Row
-from actors.deaths import Poison, describe
-from actors.ports import Inbox
+from actors.base import Actor, Change, Meter, Numbered, Range, Row, Slice
 from actors.protocol.common import Committed, Died, Failed
 from actors.protocol.doors import ANSWERS, DOORS
-from actors.timers import Alarm
-from protokms.meter import MemoryMeter
+from actors.runtime.crashes import Poison, describe
+from actors.runtime.own import refusal
+from actors.runtime.ports import Inbox
+from actors.runtime.timers import Alarm
+from protokms.node.meter import MemoryMeter
 from protokms.testing.clocks import NodeClock
 from protokms.testing.disk import Disk
 from transport.codec import encode
@@ -62,8 +63,15 @@ class StepSystem:
         self._dice = random.Random(f"{cluster.seed}/{node}/{life.number}")  # noqa: S311 -- simulated
         self._poison, self._poisoned = Poison(self.now), set[str]()
         doors = life.doors or Doors(DOORS, ANSWERS)
-        self._doorman = Doorman(node, doors, {}, Refusals(self.meter, self.now))
+        self._doorman = Doorman(
+            node,
+            doors,
+            {},
+            Refusals(self.meter, self.now),
+            declined=lambda question, reason: self.send(refusal(question, reason)),
+        )
         self._dead: set[Actor] = set()
+        self._starting: set[str] = set()
         self._parents: dict[str, Address | None] = {}
         self._pending: list[tuple[Address, Sequence[Change], int]] = []
 
@@ -86,7 +94,9 @@ class StepSystem:
             return
         name, node = envelope.to
         if node == self.node:
-            self._soon(self._lane(name), partial(self._take, self.actors.get(name), envelope))
+            bulk = envelope.body.bulk and name not in self._starting
+            lane = self._lane(name, bulk=bulk)
+            self._soon(lane, partial(self._take, self.actors.get(name), envelope))
         else:
             self._post(envelope)
 
@@ -95,9 +105,37 @@ class StepSystem:
         return self.cluster.agenda.later(seconds / self._clock.rate, partial(self.send, envelope))
 
     def load(self, store: str) -> Sequence[Row]:
-        """Read every durable row of a store; commits handed over before are in it."""
+        """Read every durable row of a store without a number; commits handed over are in it."""
         self.flush()
         return self._disk.load(store) if self.alive else ()
+
+    def numbered(self, rows: Range, most: int) -> Sequence[Numbered]:
+        """Read so many rows under running numbers at most, the last first."""
+        return self._disk.numbered(rows, most) if self.alive else ()
+
+    def weigh(self, rows: Range) -> Sequence[tuple[bytes, int]]:
+        """Count rows by their `ends`, unread."""
+        return self._disk.weigh(rows) if self.alive else ()
+
+    def read(self, owner: Address, rows: Range, most: int, into: Slice, token: int) -> None:
+        """Read some rows in a step of its own, as late and as few as the cluster says."""
+        wait, few = self.cluster.slices(self.node)
+        lane = ("disk", self.node, self._life)
+        step = partial(self._read, owner, rows, min(most, few), into, token)
+        if wait:
+            self.cluster.agenda.later(wait, partial(self._soon, lane, step))
+        else:
+            self._soon(lane, step)
+
+    def _read(self, owner: Address, rows: Range, most: int, into: Slice, token: int) -> None:
+        if self.disk_full:  # as the writer, which writes first what was handed over before
+            step = partial(self._read, owner, rows, most, into, token)
+            self._held.append((("disk", self.node, self._life), step))
+            return
+        self.flush()
+        if self.alive:
+            into.rows = self._disk.numbered(rows, most)
+            self.send(Envelope(owner, owner, Committed(token=token)))
 
     def commit(self, owner: Address, changes: Sequence[Change], token: int) -> None:
         """Queue changes for the next group commit."""
@@ -121,6 +159,7 @@ class StepSystem:
             self.failed(name, why, None)
             return address
         self.actors[name] = actor
+        self._starting.add(name)
         self._soon(self._lane(name), partial(self._start, actor))
         return address
 
@@ -174,10 +213,14 @@ class StepSystem:
         for owner, _, token in group:
             self.send(Envelope(owner, owner, Committed(token=token)))
 
-    def die(self, *, after_commit: bool = False) -> None:
-        """End this life at once; with `after_commit` what is handed over becomes durable first."""
-        if after_commit and self.alive and not self.disk_full:
-            self._disk.apply(change for _, changes, _ in self._pending for change in changes)
+    def die(self, *, durable: float = 0.0) -> None:
+        """End this life at once; this share of what was handed over becomes durable first.
+
+        The last turns are lost: nobody has heard of a commit yet.
+        """
+        if self.alive and not self.disk_full:
+            kept = self._pending[: round(durable * len(self._pending))]
+            self._disk.apply(change for _, changes, _ in kept for change in changes)
         self.alive = False
         self.actors.clear()
         self._pending.clear()
@@ -238,8 +281,9 @@ class StepSystem:
         else:
             self._soon(lane, self.flush)
 
-    def _lane(self, name: str) -> tuple[str, str, int]:
-        return name, self.node, self._life
+    def _lane(self, name: str, *, bulk: bool = False) -> tuple[str, str, int, bool]:
+        """Name where mail of an actor waits; that in bulk waits elsewhere, as in a `Mailbox`."""
+        return name, self.node, self._life, bulk
 
     def _take(self, reader: Actor | Inbox | None, envelope: Envelope) -> None:
         if not self.alive:
@@ -272,6 +316,7 @@ class StepSystem:
             self._waiting_for_disk.add(lane)
             self._held.append((lane, partial(self._start, actor)))
         elif self.alive:
+            self._starting.discard(actor.address.name)
             try:
                 actor.on_start()
             except Exception:
@@ -281,6 +326,7 @@ class StepSystem:
     def _stop(self, actor: Actor) -> None:
         if self.alive:
             self._turn(actor, actor.on_stop)
+            self._dead.add(actor)  # what is left in bulk is not read
 
     def _post(self, envelope: Envelope) -> None:
         try:

@@ -1,10 +1,12 @@
 """The base of every actor: who may answer, and when things run."""
 
-from actors.base import Actor, Drop, Row, System, handles
+import pytest
+
+from actors.base import Actor, Context, Drop, Numbered, Part, Row, Slice, System, handles
 from actors.protocol.common import Committed, Failed, Ping, Pong, TimedOut
 from protokms.testing.cluster import Cluster
 from transport.envelope import Address, Envelope
-from transport.message import Message, Secret, local
+from transport.message import Message, Secret, local, wire
 
 
 @local
@@ -54,6 +56,47 @@ class Asker(Actor):
     @handles(Base)
     def base(self, _: Base) -> Answered:
         return Answered(by="base")
+
+
+@local
+class Count(Message):
+    """Count one more; the first time is 1."""
+
+
+@wire("test_base.said/1")
+class Said(Message):
+    """What a peer says."""
+
+    n: int
+
+
+class Counter(Part):
+    """Counts, in one conversation of its own."""
+
+    def __init__(self, context: Context) -> None:
+        self.context, self.n = context, 0
+
+    @handles(Count)
+    def count(self, _: Count) -> Answered:
+        self.n += 1
+        return Answered(by=f"{self.context.address.name}: {self.n} at {self.context.clock.now}")
+
+    @handles(Said)
+    def said(self, word: Said) -> Answered:
+        return Answered(by=str(word.n))
+
+
+class Whole(Actor):
+    """An actor over one part; it hears small numbers of peers alone."""
+
+    parts = (Counter,)
+
+    @handles(Base)
+    def load(self, _: Base) -> None:
+        self.serve(Counter(self))
+
+    def admits(self, word: Message) -> bool:
+        return not isinstance(word, Said) or word.n < 10
 
 
 class Heir(Asker):
@@ -143,10 +186,69 @@ def test_an_overridden_handler_is_the_one_that_runs() -> None:
     assert cluster.ask("asker@a", Base()) == Answered(by="heir")
 
 
+def test_a_part_handles_its_messages_once_its_actor_serves_it() -> None:
+    cluster = Cluster("a")
+    cluster.spawn("whole@a", Whole)
+
+    before = cluster.ask("whole@a", Count())
+    cluster.tell("whole@a", Base())
+
+    assert before == Failed(code="not_ready", why="whole is still loading")
+    assert cluster.ask("whole@a", Count()) == Answered(by="whole: 1 at 0.0")
+    assert cluster.ask("whole@a", Count()) == Answered(by="whole: 2 at 0.0")
+
+
+def test_a_wire_word_that_is_not_admitted_is_dropped_before_its_handler() -> None:
+    cluster = Cluster("a")
+    asked = cluster.probe("asked@a")
+    cluster.spawn("whole@a", Whole)
+    cluster.tell("whole@a", Base())
+
+    for n in (9, 10):
+        to = Address("whole", "a")
+        cluster.nodes["a"].send(Envelope(asked.address, to, Said(n=n), n))
+    cluster.settle()
+
+    assert asked.envelopes[0].body == Answered(by="9")
+    assert len(asked.envelopes) == 1
+
+
+def test_who_handles_a_word_is_known_without_an_actor() -> None:
+    words = Whole.handled_by()
+
+    assert (words[Count], words[Base], words[Ping]) == (Counter, Whole, Whole)
+
+
+def test_no_two_parts_handle_one_word() -> None:
+    class Other(Part):
+        @handles(Count)
+        def count(self, _: Count) -> None: ...
+
+    with pytest.raises(TypeError, match="Count is handled twice"):
+        type("Twice", (Actor,), {"parts": (Counter, Other)})
+
+
+def test_a_part_that_the_class_does_not_name_is_not_served() -> None:
+    class Stranger(Part):
+        @handles(Count)
+        def count(self, _: Count) -> None: ...
+
+    cluster = Cluster("a")
+    cluster.spawn("whole@a", Whole)
+    whole = cluster.actor("whole@a")
+    assert isinstance(whole, Whole)
+
+    with pytest.raises(TypeError, match="Stranger is no part of Whole"):
+        whole.serve(Stranger())
+
+
 def test_a_row_shows_no_secret() -> None:
     row = Row("s", "k", b"1", b"clear", Secret(b"secret"))
 
+    read = Numbered(7, b"ends", b"clear", b"secret")
+
     assert "secret" not in repr(row).lower()
+    assert "secret" not in f"{read} {Slice([read])} {[read]!r}".lower()
     assert Drop("s", "k", b"1") == Drop("s", "k", b"1")
 
 

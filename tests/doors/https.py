@@ -9,10 +9,12 @@ from typing import Any
 
 from tests.doors.town import THIEF, VICTIM, Town
 
-HUNG_S = 15.0
+HUNG_S = 30.0
 """Seconds after which an attacked node that neither answers nor cuts has hung."""
 
-_AT_A_TIME = 32
+_AT_A_TIME = 60
+"""Less than an SAE may have connections, and than handshakes are done at a time."""
+
 _HEAD_END = b"\r\n\r\n"
 
 

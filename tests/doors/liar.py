@@ -11,9 +11,9 @@ import msgpack
 
 import actors.protocol
 from actors.protocol import blocks
-from protokms.meter import MemoryMeter
+from protokms.node.meter import MemoryMeter
 from tests.doors.town import FRIEND, HEARTBEAT_S, LIAR, VICTIM, Town
-from tests.system.real_lab import eventually
+from tests.processes.real_lab import eventually
 from transport import curve
 from transport.codec import Malformed, decode
 from transport.message import Message, doors

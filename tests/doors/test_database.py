@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from actors.store import StoreFile
-from actors.store_errors import StoreError
+from actors.storage.errors import StoreError
+from actors.storage.file import StoreFile
 from tests.doors.tally import Tally
-from tests.system.real_ears import windows
-from tests.system.real_lab import RealLab, eventually, exchange, pair, protokms
+from tests.processes.real_ears import windows
+from tests.processes.real_lab import RealLab, eventually, exchange, pair, protokms
 from transport.message import Secret
 
 pytestmark = pytest.mark.slow

@@ -10,13 +10,15 @@ from typing import TypeVar
 
 import pytest
 
-from protokms import cli_node, directory, lab, topology
-from protokms.keyfiles import BadFile, read_key
-from protokms.lab import LabError
-from protokms.tables import ConfigError
+from protokms.commands import node
+from protokms.config import directory
+from protokms.config.keyfiles import BadFile, read_key
+from protokms.config.tables import ConfigError
+from protokms.lab import lab, topology
+from protokms.lab.lab import LabError
 from tests.doors.mutate import damaged, spoilt_values
 from tests.doors.tally import Tally
-from tests.system.real_lab import protokms
+from tests.processes.real_lab import protokms
 from transport.curve import check_public
 
 pytestmark = pytest.mark.slow
@@ -25,7 +27,7 @@ DOOR = "files"
 SEED = 8_259
 DAMAGED = 400
 T = TypeVar("T")
-TOLD = re.compile(r"/.*: .+\. Remedy: .+\.$")
+TOLD = re.compile(r"(warning: )?/.*: .+\. Remedy: .+\.$")
 
 TOPOLOGY = """
 [[node]]
@@ -73,7 +75,7 @@ def lab_home(home: Path) -> Iterator[Path]:
 
 def verdict(config: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """Let `node --check` judge; "well", or "told" if each line says where, why and what to do."""
-    code = cli_node.run([str(config), "--check"])
+    code = node.run([str(config), "--check"])
     said = capsys.readouterr()
     if code == 0:
         assert said.out.endswith(" is well\n")
@@ -124,7 +126,7 @@ def test_configurations(lab_home: Path, tally: Tally, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     "name",
     [
-        *("node.key", "curve.key", "process.key", "signing.key", "tls.key", "tls.crt"),
+        *("node.key", "curve.key", "front.seal.key", "signing.key", "tls.key", "tls.crt"),
         *("links/kms-2.key", "front.curve.key", "../ca/ca.crt", "../ca/signing.pub"),
     ],
 )
@@ -139,7 +141,7 @@ def test_keys_and_certificates(
 
     for octets in [b"", b"\0", b"\xff" * 100, whole * 2, whole[::-1], *damage(whole, SEED + 1, 60)]:
         file.write_bytes(octets)
-        code = cli_node.run([str(config), "--check"])
+        code = node.run([str(config), "--check"])
         said = capsys.readouterr()
         tally.note(DOOR, "keys and certificates", "told" if code else "well")
         assert code in {0, 1}

@@ -12,10 +12,10 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
 
-from etsi.openapi import document
+from etsi.gs014.openapi import document
 from tests.doors.tally import Tally
 from tests.doors.town import THIEF, VICTIM, Town
-from tests.etsi.site import options
+from tests.kit.site import options
 
 pytestmark = pytest.mark.slow
 
@@ -64,8 +64,6 @@ def test_answers_are_as_described(
         @seed(SEED)
         @settings(
             max_examples=EXAMPLES,
-            deadline=None,
-            database=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from protokms import manage_words
-from protokms.observe import CONNECTIONS_MAX
+from etsi.http.limits import LIMITS
+from protokms.manage import words as manage_words
+from protokms.node.observe import CONNECTIONS_MAX
 from tests.doors.mutate import damaged
 from tests.doors.tally import Tally
-from tests.doors.town import HANDSHAKE_S, VICTIM, Town
-from tests.system.real_lab import eventually
+from tests.doors.town import VICTIM, Town
+from tests.processes.real_lab import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -163,7 +164,9 @@ def test_open_files_that_run_out_are_no_end(town: Town, tally: Tally) -> None:
                 began = time.monotonic()
                 town.unharmed()
                 tally.note(door, "idle connections, 128 open files", "served meanwhile", 3 * FILES)
-                assert time.monotonic() - began < WAIT_S + 10 * HANDSHAKE_S
-                eventually(lambda: files() < FILES / 2 + CONNECTIONS_MAX, "seats are given back")
+                assert time.monotonic() - began < WAIT_S + 10 * LIMITS.handshake_timeout_s
+                eventually(
+                    lambda: files() < FILES / 2 + CONNECTIONS_MAX, "connections are given back"
+                )
     finally:
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from protokms import config
-from protokms.endpoint import Endpoint
+from protokms.config.load import load
 from tests.doors.tally import Tally
-from tests.system.real_lab import RealLab, eventually, exchange, pair
+from tests.processes.real_lab import RealLab, eventually, exchange, pair
+from transport.endpoint import Endpoint
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +81,8 @@ class Bench(RealLab):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, pair(rate_bit_s=4e6))
         self.configure("store", max_bits=1_000_000_000)  # so that datagrams pass at all times
-        there = config.load(folder / "kms-2/node.toml").links[0].bind
+        there = load(folder / "kms-2/node.toml").links[0].bind
+        assert there
         self.fibre = Fibre((there.host, there.port))
         file = folder / "kms-1/node.toml"
         way = str(Endpoint("127.0.0.1", self.fibre.port))

@@ -10,7 +10,7 @@ from actors.protocol.doors import ANSWERS, DOORS
 from tests.doors.liar import HOME, Liar, frame, lie
 from tests.doors.tally import Tally
 from tests.doors.town import FRIEND, LIAR, VICTIM, Town
-from tests.system.real_lab import eventually
+from tests.processes.real_lab import eventually
 from transport.message import Message
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from zmq.utils.monitor import recv_monitor_message
 from tests.doors.liar import frame
 from tests.doors.tally import Tally
 from tests.doors.town import LIAR, VICTIM, Town
-from tests.system.real_lab import eventually
+from tests.processes.real_lab import eventually
 from transport import curve
 from transport.codec import MAX_FRAME
 from transport.curve import CurveKey

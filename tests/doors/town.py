@@ -5,18 +5,15 @@ import signal
 from functools import partial
 from pathlib import Path
 
-from protokms import config
-from protokms.sections import NodeConfig
-from protokms.topology import LinkPlan, NodePlan, Topology
+from protokms.config.load import load
+from protokms.config.sections import NodeConfig
+from protokms.lab.topology import LinkPlan, NodePlan, Topology
 from tests.doors.forge import Forge, serial
-from tests.system.real_lab import RealLab, eventually, exchange, has_keys
+from tests.processes.real_lab import RealLab, eventually, exchange, has_keys
 
 VICTIM, FRIEND, LIAR = "kms-1", "kms-2", "kms-3"
 THIEF = "sae-1b"
 """An SAE of the victim with a certificate of its own: whoever attacks over HTTPS."""
-
-HEAD_S, BODY_S, HANDSHAKE_S, WRITE_S, IDLE_S = 1.0, 1.0, 2.0, 1.0, 60.0
-"""Seconds after which the victim cuts a slow client: short, but for those who keep a seat."""
 
 HEARTBEAT_S = 0.25
 
@@ -42,9 +39,7 @@ class Town(RealLab):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, shape())
         self._pids: dict[str, int] = {}
-        times = {"head": HEAD_S, "body": BODY_S, "handshake": HANDSHAKE_S, "write": WRITE_S}
-        limits = {f"{name}_timeout_s": seconds for name, seconds in times.items()}
-        self.configure("etsi014", VICTIM, idle_timeout_s=IDLE_S, crl="crl.pem", **limits)
+        self.configure("etsi014", VICTIM, crl="crl.pem")
         self.configure("transport", VICTIM, FRIEND, heartbeat_s=HEARTBEAT_S)
         self.revoke()
 
@@ -72,7 +67,7 @@ class Town(RealLab):
 
     def config_of(self, node: str) -> NodeConfig:
         """Read the configuration of a node."""
-        return config.load(self.folder / node / "node.toml")
+        return load(self.folder / node / "node.toml")
 
     def https_of(self, node: str) -> tuple[str, int]:
         """Where a node serves SAEs."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.etsi.site import Site, options
+from tests.kit.site import Site, options
 
 
 @pytest.fixture
@@ -18,6 +18,6 @@ def site() -> Iterator[Site]:
 @pytest.fixture
 def loopback() -> Iterator[Site]:
     """A front end that allows an SAE to talk to itself."""
-    made = Site(options(allow_loopback_pairs=True))
+    made = Site(options(), allow_loopback_pairs=True)
     yield made
     made.close()

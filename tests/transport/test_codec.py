@@ -204,7 +204,8 @@ def test_missing_or_extra_fields_are_malformed(values: Any) -> None:
     ("at", "value"),
     [
         (0, "Asker"),
-        (0, "asker/a/b"),
+        (0, "asker/a/b/c"),
+        (0, "asker/a/"),
         (0, "a" * 65),
         (0, 1),
         (1, "reader"),

@@ -1,4 +1,5 @@
 import json
+import re
 from contextlib import closing
 from pathlib import Path
 
@@ -34,6 +35,20 @@ def test_a_key_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None
 
     with pytest.raises(CurveError, match=r"chmod 600 .*curve.key"):
         load(path)
+
+
+def test_a_missing_key_is_made_by_what_the_error_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "front's.key"
+    with pytest.raises(CurveError) as missing:
+        load(path)
+    told = re.search(r'python -c "(.*)"', str(missing.value))
+    assert told
+
+    exec(told[1])
+
+    assert load(path).public == capsys.readouterr().out.strip()
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
@@ -99,17 +114,32 @@ def test_the_gate_opens_for_a_known_curve_key_and_nothing_else() -> None:
 
         assert judge(gate, *known) == b"200"
         assert gate.refused == 0
-        assert judge(gate, *known[:4], other) == b"300"
-        assert judge(gate, b"other", *known[1:]) == b"300"
-        assert judge(gate, b"", *known[1:]) == b"300"
-        assert judge(gate, *known[:3], b"NULL") == b"300"
-        assert judge(gate, *known[:3], b"PLAIN", b"name", b"password") == b"300"
-        assert judge(gate, *known, octets) == b"300"
-        assert judge(gate, *known[:4]) == b"300"
-        assert judge(gate, *known[:4], octets + b"a") == b"300"
-        assert judge(gate) == b"300"
-        assert judge(gate, *known, version=b"2.0") == b"300"
+        assert judge(gate, *known[:4], other) == b"400"
+        assert judge(gate, b"other", *known[1:]) == b"400"
+        assert judge(gate, b"", *known[1:]) == b"400"
+        assert judge(gate, *known[:3], b"NULL") == b"400"
+        assert judge(gate, *known[:3], b"PLAIN", b"name", b"password") == b"400"
+        assert judge(gate, *known, octets) == b"400"
+        assert judge(gate, *known[:4]) == b"400"
+        assert judge(gate, *known[:4], octets + b"a") == b"400"
+        assert judge(gate) == b"400"
+        assert judge(gate, *known, version=b"2.0") == b"400"
         assert gate.refused == 10
+
+
+def test_the_gate_tells_whom_it_has_turned_away() -> None:
+    octets = zmq.utils.z85.decode(GOOD.public)
+    with zmq.Context() as context, closing(Gate(context, lambda key: False)) as gate:
+        judge(gate, b"protokms", b"10.0.0.7", b"", b"CURVE", octets)
+        judge(gate, b"protokms", b"\xff" * 200, b"", b"CURVE", octets + b"a")
+        judge(gate)
+
+        first, second, third = gate.answer()
+
+        assert first == ("10.0.0.7", GOOD.public[:8])
+        assert (len(second.address), second.key) == (64, "")
+        assert third == ("", "")
+        assert gate.answer() == []
 
 
 def test_a_gate_that_admits_everybody_fails_its_probe() -> None:

@@ -42,6 +42,7 @@ class Watched:
         key: CurveKey,
         bind: str = "tcp://127.0.0.1:*",
         heartbeat_s: float = 1.0,
+        sibling_heartbeat_s: float = 0.2,
         receive: Callable[[str, str, bytes], None] | None = None,
         idle_s: float = 300.0,
     ) -> None:
@@ -49,12 +50,21 @@ class Watched:
         self.said: list[Any] = []
         self.key = key
         self.post = Post(
-            PostOptions(node, "core", bind, key, heartbeat_s=heartbeat_s, idle_s=idle_s),
+            PostOptions(
+                node,
+                "core",
+                bind,
+                key,
+                heartbeat_s=heartbeat_s,
+                sibling_heartbeat_s=sibling_heartbeat_s,
+                idle_s=idle_s,
+            ),
             receive=receive or (lambda *frame: self.note(frame)),
             news=lambda *news: self.note(news),
             meter=self,
             fatal=lambda why: self.note(("fatal", why)),
             idled=lambda name: self.note((name, "idle")),
+            key_refused=lambda name: self.note((name, "refuses our key")),
         )
 
     def add(self, name: str, n: float = 1, **labels: str) -> None:
@@ -209,6 +219,18 @@ def test_a_post_does_not_talk_to_a_server_with_another_key(started: Start) -> No
     assert not [said for said in impostor.said if said[-1] is True]
 
 
+def test_who_is_refused_hears_of_it_and_gets_in_once_its_key_is_known(started: Start) -> None:
+    us, them = started("kms-1", US), started("kms-2", THEM)
+    us.post.set_peers([Peer("kms-2", "core", them.post.address, OTHERS.public)])
+    them.post.set_peers([us.as_peer()])
+
+    them.until(("kms-1", "refuses our key"), times=2)
+    us.post.set_peers([them.as_peer()])
+
+    them.until(("kms-1", True))
+    us.until(("kms-2", True))
+
+
 def test_a_missing_gate_admits_nobody(raw: Connect) -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     inbox = Inbox(context, "tcp://127.0.0.1:*", US)
@@ -266,6 +288,43 @@ def test_a_frame_in_parts_is_refused_and_the_next_one_taken(started: Start, raw:
     us.until(("kms-2", "core", b"whole"))
     assert ("protokms_frames_refused", "kms-2", "multipart") in us.said
     assert not [said for said in us.said if said[-1] in {b"one", b"two", b"three"}]
+
+
+def test_the_first_message_of_a_connection_may_be_many_parts(started: Start, raw: Connect) -> None:
+    us, friend = started("kms-1", US), started("kms-3", OTHERS)
+    us.post.set_peers([Peer("kms-2", "core", NOWHERE, THEM.public), friend.as_peer()])
+    friend.post.set_peers([us.as_peer()])
+    them = raw(us.post.address, THEM)
+    assert them.outcome()
+
+    them.socket.send_multipart([b"x" * MAX_FRAME] * 64 + [b"part"] * 2_000)
+
+    us.until(("protokms_frames_refused", "kms-2", "multipart"))
+    greeted(us, them)
+    friend.post.post("kms-1", b"frame")
+    us.until(("kms-3", "core", b"frame"))
+    assert not [said for said in us.said if said[0] == "fatal"]
+
+
+def test_a_frame_whose_reader_fails_is_refused_and_the_next_one_taken(
+    started: Start, raw: Connect
+) -> None:
+    def receive(node: str, process: str, octets: bytes) -> None:
+        if octets == b"bad":
+            raise RuntimeError("key bits")
+        us.note((node, process, octets))
+
+    us = started("kms-1", US, receive=receive)
+    us.post.set_peers([Peer("kms-2", "core", NOWHERE, THEM.public)])
+    them = raw(us.post.address, THEM)
+    greeted(us, them)
+
+    them.socket.send(b"bad")
+    them.socket.send(b"good")
+
+    us.until(("kms-2", "core", b"good"))
+    assert ("protokms_frames_refused", "kms-2", "crashed") in us.said
+    assert not [said for said in us.said if said[0] == "fatal"]
 
 
 def test_a_frame_over_the_limit_is_refused(started: Start, raw: Connect) -> None:
@@ -340,7 +399,7 @@ def test_an_occupied_address_is_named(started: Start) -> None:
 
 
 def test_an_address_of_another_host_is_named() -> None:
-    with pytest.raises(PostError, match=r"tcp://192.0.2.1:17001 cannot be bound"):
+    with pytest.raises(PostError, match=r"tcp://192.0.2.1:17001 is not an address of this host"):
         Watched("kms-2", THEM, "tcp://192.0.2.1:17001").post.start()
 
 
@@ -356,17 +415,19 @@ def test_a_stopped_post_frees_its_address_and_takes_nothing(started: Start) -> N
     started("kms-1", US, us.post.address)
 
 
-def test_a_thread_that_dies_says_where_and_its_peers_hear_silence(started: Start) -> None:
-    def stumble(*frame: Any) -> None:
+def test_a_thread_that_dies_says_where_and_its_peers_hear_silence(
+    started: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble() -> None:
         raise RuntimeError("SECRET")
 
     one = started("kms-1", US, heartbeat_s=0.2)
-    two = started("kms-2", THEM, heartbeat_s=0.2, receive=stumble)
+    two = started("kms-2", THEM, heartbeat_s=0.2)
     one.post.set_peers([two.as_peer()])
     two.post.set_peers([one.as_peer()])
     one.until(("kms-2", True))
 
-    one.post.post("kms-2", b"frame")
+    monkeypatch.setattr(two.post, "_flush_all", stumble)  # a fault of the post's own
 
     one.until(("kms-2", False))
     (fatal,) = [said for said in two.said if said[0] == "fatal"]
@@ -589,3 +650,22 @@ def test_a_lazy_peer_that_never_answers_is_said_to_be_down(
     one.post.post("kms-2", b"anybody there?")
 
     one.until(("kms-2", False))
+
+
+def test_a_process_of_the_own_node_that_is_silent_is_down_by_its_own_heartbeat(
+    started: Start, raw: Callable[..., Raw]
+) -> None:
+    us = started("a", US, heartbeat_s=600.0, sibling_heartbeat_s=0.1)
+    us.post.set_peers(
+        [Peer("a", "front", NOWHERE, THEM.public), Peer("b", "core", NOWHERE, OTHERS.public)]
+    )
+    ends = [raw(us.post.address, key) for key in (THEM, OTHERS)]
+
+    for end in ends:
+        end.socket.send(Beat.HELLO.value)
+        end.socket.send(Beat.HEARD.value)
+    us.until(("b", True))
+    us.until(("a/front", True))
+
+    us.until(("a/front", False))
+    assert ("b", False) not in us.said

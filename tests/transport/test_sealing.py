@@ -1,11 +1,9 @@
-import base64
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from transport import sealing
-from transport.sealing import ProcessSealer, parse_process_key
+from transport.sealing import ProcessSealer
 
 KEY = bytes(range(32))
 
@@ -63,16 +61,6 @@ def test_the_key_is_renewed_before_nonces_can_meet(monkeypatch: pytest.MonkeyPat
     assert len(set(salts)) == 3
     assert salts == sorted(salts, key=salts.index)
     assert {there.open(octets) for octets in sealed} == {b"octets"}
-
-
-@pytest.mark.parametrize("text", ["", "?", "AAAA", base64.b64encode(bytes(33)).decode()])
-def test_what_is_no_process_key_is_a_value_error(text: str) -> None:
-    with pytest.raises(ValueError, match="a process key is"):
-        parse_process_key(text)
-
-
-def test_a_process_key_is_read_from_base64() -> None:
-    assert parse_process_key(base64.b64encode(KEY).decode() + "\n") == KEY
 
 
 def test_a_sealer_takes_a_whole_key_and_two_processes() -> None:

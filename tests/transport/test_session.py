@@ -7,11 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from transport.codec import MAX_FRAME, encode
+from transport.codec import MAX_FRAME, Question, encode
 from transport.envelope import Address, Envelope
 from transport.message import Message, Secret, local, wire
+from transport.roles import Roles
 from transport.sealing import ProcessSealer
-from transport.session import LOG_EVERY, Beat, Doorman, Doors, Refusals, Session, beat_of
+from transport.session import (
+    LOG_EVERY,
+    SOURCES_TOLD,
+    Beat,
+    Doorman,
+    Doors,
+    Refusals,
+    Session,
+    beat_of,
+)
 
 HELLO, HEARD, UP, GONE, IDLE = Beat
 STATES = [HELLO, HEARD, UP]
@@ -165,8 +175,20 @@ KEY = bytes(32)
 HERE, FRONT = ProcessSealer(KEY, "core", "front"), ProcessSealer(KEY, "front", "core")
 
 
+INSIDE = "test_session.Inside"
+ROLES = Roles(
+    {
+        ("etsi014", "key_store"): {INSIDE: ("test.answered/1",)},
+        ("quantum_link", "key_store"): {INSIDE: ()},
+        ("edge", "etsi014"): {INSIDE: (INSIDE,)},
+    },
+    {("quantum_link", "key_store")},
+    lambda name: "front" if name.partition("/")[0] in ("etsi014", "quantum_link") else "core",
+)
+
+
 def doorman(counter: Counter | None = None) -> Doorman:
-    return Doorman(ME, DOORS, {"front": HERE}, Refusals(counter or Counter()))
+    return Doorman(ME, DOORS, {"front": HERE}, Refusals(counter or Counter()), ROLES)
 
 
 def said(body: Message, to: str, *, answer: bool = False, sender: str = "any") -> Envelope:
@@ -226,11 +248,97 @@ def test_what_is_no_envelope_is_refused_and_counted(reason: str, octets: bytes) 
     assert counter.counted == [("protokms_frames_refused", "kms-2", reason)]
 
 
-def test_another_process_of_the_node_may_say_everything_to_everyone() -> None:
-    body = Inside(secret=Secret(b"octets"))
-    sent = Envelope(Address("etsi014", ME), Address("key_store/kms-2", ME), body, 1)
+@pytest.mark.parametrize(
+    ("reason", "envelope"), [it for it in REFUSED if not it[1].answer and it[0] != "other_node"]
+)
+def test_a_question_that_is_refused_is_told_with_who_asked(reason: str, envelope: Envelope) -> None:
+    told: list[tuple[Question, str]] = []
+    made = Doorman(
+        ME, DOORS, {}, Refusals(Counter()), declined=lambda asked, why: told.append((asked, why))
+    )
 
+    made.admit("kms-2", "core", encode(envelope))
+    made.admit("kms-2", "core", encode(envelope._replace(token=0)))  # which is no question
+
+    assert told == [(Question(envelope.sender, envelope.to, 9, "t"), reason)]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (["a", "b@kms-1", 9, False, "t", "test.never/1", []], "unknown_word"),
+        (["a", "b@kms-1", 9, False, "t", "test_session.Inside", []], "local_word"),
+        (["a", "b@kms-1", 9, False, "t", "test.said/1", [1, 2, 3]], "malformed"),
+        (["a", "b@kms-1", 9, True, "t", "test.never/1", []], ""),
+        (["a", "b@kms-2", 9, False, "t", "test.never/1", []], ""),
+        (["a", "no address", 9, False, "t", "test.never/1", []], ""),
+        ([" ", "b@kms-1", 9, False, "t", "test.never/1", []], ""),
+        (["a", "b@kms-1", 9, False, "t" * 99, "test.never/1", []], ""),
+    ],
+)
+def test_a_question_that_cannot_be_read_is_told_if_it_says_who_asks_whom(
+    row: list[object], reason: str
+) -> None:
+    told: list[tuple[Question, str]] = []
+    made = Doorman(
+        ME, DOORS, {}, Refusals(Counter()), declined=lambda asked, why: told.append((asked, why))
+    )
+
+    assert made.admit("kms-2", "core", msgpack.packb(row)) is None
+
+    asked = Question(Address("a", "kms-2"), Address("b", ME), 9, "t")
+    assert told == ([(asked, reason)] if reason else [])
+
+
+SECRET = Inside(secret=Secret(b"octets"))
+
+
+def among(sender: str, to: str, body: Message = SECRET, *, answer: bool = False) -> Envelope:
+    return Envelope(Address(sender, ME), Address(to, ME), body, 1, answer)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        among("etsi014", "key_store/kms-2"),
+        among("etsi014/http", "key_store/kms-2"),
+        among("quantum_link/kms-2", "key_store/kms-2"),
+        among("etsi014", "edge/core", answer=True),
+    ],
+)
+def test_another_process_of_the_node_may_say_what_its_actors_may(sent: Envelope) -> None:
     assert doorman().admit(ME, "front", encode(sent, FRONT)) == sent
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        among("router", "key_store/kms-2"),  # who does not live there
+        among("key_store/kms-2", "quantum_link/kms-2"),
+        among("edge/core", "etsi014"),
+        among("etsi014", "supervisor"),  # whom it does not talk to
+        among("etsi014", "key_store/kms-2", Told(text="a")),  # what it does not say
+        among("etsi014", "key_store/kms-2", answer=True),  # what it was not asked
+        among("etsi014/http", "edge/core", Answered(text="a"), answer=True),
+        among("quantum_link/kms-2", "key_store/kms-3"),  # a store that is not its own
+    ],
+)
+def test_another_process_of_the_node_may_say_nothing_else(sent: Envelope) -> None:
+    counter = Counter()
+
+    with capture_logs() as logs:
+        assert doorman(counter).admit(ME, "front", encode(sent, FRONT)) is None
+
+    assert counter.counted == [("protokms_frames_refused", f"{ME}/front", "role")]
+    assert [line["reason"] for line in logs] == ["role"]
+
+
+def test_without_roles_no_other_process_is_heard() -> None:
+    counter = Counter()
+    made = Doorman(ME, DOORS, {"front": HERE}, Refusals(counter))
+
+    assert made.admit(ME, "front", encode(among("etsi014", "key_store/kms-2"), FRONT)) is None
+    assert counter.counted == [("protokms_frames_refused", f"{ME}/front", "role")]
 
 
 def test_another_process_of_the_node_does_not_speak_for_other_nodes() -> None:
@@ -238,7 +346,7 @@ def test_another_process_of_the_node_does_not_speak_for_other_nodes() -> None:
     sent = Envelope(Address("a", ME), Address("b", "kms-2"), Inside(secret=Secret(b"o")))
 
     assert doorman(counter).admit(ME, "front", encode(sent, FRONT)) is None
-    assert counter.counted == [("protokms_frames_refused", ME, "other_node")]
+    assert counter.counted == [("protokms_frames_refused", f"{ME}/front", "other_node")]
 
 
 def test_a_process_that_has_no_sealer_is_a_stranger() -> None:
@@ -271,7 +379,8 @@ def clock_of(times: list[float]) -> Callable[[], float]:
 
 def test_refusals_are_counted_each_and_logged_once_per_peer_and_minute() -> None:
     counter, times = Counter(), [100.0]
-    refusals = Refusals(counter, clock_of(times))
+    told: list[tuple[str, str]] = []
+    refusals = Refusals(counter, clock_of(times), lambda *line: told.append(line))
 
     with capture_logs() as logs:
         for peer in ("kms-2", "kms-2", "kms-3", "kms-2"):
@@ -281,7 +390,29 @@ def test_refusals_are_counted_each_and_logged_once_per_peer_and_minute() -> None
 
     lines: list[tuple[Any, Any]] = [(line["peer"], line["reason"]) for line in logs]
     assert lines == [("kms-2", "malformed"), ("kms-3", "malformed"), ("kms-2", "oversized")]
+    assert told == [
+        ("kms-2", "malformed: because"),
+        ("kms-3", "malformed: because"),
+        ("kms-2", "oversized"),
+    ]
     assert len(counter.counted) == 5
+
+
+def test_each_source_behind_one_name_has_a_line_a_minute_up_to_a_limit() -> None:
+    counter, times = Counter(), [100.0]
+    refusals = Refusals(counter, clock_of(times))
+
+    with capture_logs() as logs:
+        for source in ("key-a", "key-b", "key-a", *map(str, range(50))):
+            refusals.note("stranger", "unknown_key", source, source)
+        first = [line["why"] for line in logs]
+        times[0] += LOG_EVERY
+        refusals.note("stranger", "unknown_key", "key-a", "key-a")
+
+    assert first[:2] == ["key-a", "key-b"]
+    assert len(first) == SOURCES_TOLD
+    assert len(logs) == SOURCES_TOLD + 1
+    assert len(counter.counted) == 54
 
 
 def test_the_memory_of_refusals_is_bounded() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from transport import stage
 from transport.stage import Stage, kind_and_place
 
 PATIENCE_S = 5.0
@@ -61,6 +62,55 @@ def test_acts_that_ask_for_acts_leave_room_for_the_loop(site: Site) -> None:
     site.stage.call(going.set)
 
     assert going.wait(PATIENCE_S)
+
+
+def test_acts_that_take_long_leave_room_for_the_loop(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "_ACTS_S", 0.0)
+    held, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        assert go.wait(PATIENCE_S)
+
+    def both() -> None:
+        site.stage.soon(hold)
+        site.stage.soon(lambda: site.said.put("act"))
+
+    site.stage.soon(both)
+    assert held.wait(PATIENCE_S)
+    site.stage.call(site.said.put, "socket")
+    go.set()
+
+    assert [site.next(), site.next()] == ["socket", "act"]
+
+
+def test_what_is_done_again_and_again_takes_its_turn_and_rests_while_another_does_not_end(
+    site: Site,
+) -> None:
+    other = Site()
+    held, go = threading.Event(), threading.Event()
+    site.stage.every(0.001, lambda: site.said.put(site.stage.here))
+    assert [site.next() for _ in range(3)] == [True] * 3
+
+    def hold() -> None:
+        held.set()
+        assert go.wait(PATIENCE_S)
+
+    site.stage.soon(hold)
+    assert held.wait(PATIENCE_S)
+    while not site.said.empty():
+        site.next()
+    other.stage.every(0.001, lambda: other.said.put(True))
+    beats = [other.next() for _ in range(20)]  # that much time passes
+    quiet = site.said.empty()
+    go.set()
+    other.stage.stop()
+
+    assert len(beats) == 20
+    assert quiet
+    assert site.next() is True
 
 
 def test_an_act_that_raises_is_fatal_and_its_text_is_not_told(site: Site) -> None:

@@ -5,8 +5,9 @@ import sys
 import time
 from collections.abc import Callable
 
-from protokms.testing.sim import coverage, fault, given, runner
-from protokms.testing.sim.plan import NODES_MAX, Plan, Sizes, plan
+from protokms.testing.sim.faults import coverage, fault, fault_args
+from protokms.testing.sim.faults.plan import NODES_MAX, Plan, Sizes, plan
+from protokms.testing.sim.run import runner
 
 _SEEDS, _FIRST, _JOBS = 100, 0, 1
 _SHRINK_MAX, _SHRINK_S = 3, 300.0
@@ -50,7 +51,7 @@ def _asked(words: list[str] | None) -> argparse.Namespace:
     try:
         faults = None if asked.faults is None else fault.read(asked.faults)
         asked.plan = plan(asked.seed, faults, asked.nodes)
-        given.check(asked.plan, asked.plan.faults)
+        fault_args.check(asked.plan, asked.plan.faults)
     except ValueError as error:
         parser.error(f"--faults: {error}")
     return asked
@@ -86,6 +87,7 @@ def _shrinking(now: Callable[[], float] = time.monotonic) -> Callable[[int, int]
 
 def _one(wanted: Plan, *, shrink: bool) -> int:
     _say(f"seed {wanted.seed}: {wanted.nodes}, {wanted.mode}, {wanted.store}")
+    _say("; ".join(map(str, wanted.devices)))
     result = runner.attempt(wanted)
     if isinstance(result, runner.Failure):
         _report(result, time.monotonic() + _SHRINK_S if shrink else None)

@@ -1,0 +1,1 @@
+"""Compositions of primitives, argued in docs/decisions/0003 and 0011."""

@@ -1,0 +1,1 @@
+"""What is wanted of a node: links, sessions, applications, policies; kept, and made so."""

@@ -1,0 +1,99 @@
+"""What SAEs may have, told to those who give keys out: they keep to it, and refuse by it."""
+
+from collections.abc import Callable, Iterable
+from types import MappingProxyType
+from typing import Protocol
+
+from actors.base import Context, Part, handles
+from actors.intent.rows import Book, Kept
+from actors.protocol import intent
+from actors.protocol.common import Refused
+from actors.protocol.intent import Application, Policy
+from actors.protocol.rights import FRESH_S, OPEN, AskRights, Entitled, Pair, Rights, Rule
+from transport.envelope import Address
+from transport.message import Message, local
+
+ASKERS_MAX = 1 << 16
+
+
+@local
+class TimeIsUp(Message):
+    """The time of an application may be over."""
+
+
+class Keeper(Context, Protocol):
+    """The actor, and what it knows."""
+
+    book: Book
+
+
+class Entitling(Part):
+    """Says what durable rows come to, and says it anew at each change; the clock makes some, too.
+
+    `controlled`: nobody has keys without an application.
+    """
+
+    def __init__(self, keeper: Keeper, *, controlled: bool, wall: Callable[[], float]) -> None:
+        self._keeper, self._controlled, self._wall = keeper, controlled, wall
+        self._rights = OPEN
+        self._until: dict[Address, float] = {}
+        """Who has asked, and until when it hears of changes."""
+
+    @handles(AskRights)
+    def on_ask(self, _: AskRights) -> Rights:
+        """Tell the rows of now, and for a while those of later."""
+        now = self._keeper.system.now()
+        if len(self._until) >= ASKERS_MAX:
+            raise Refused("busy", f"{ASKERS_MAX} have asked already")
+        self._until[self._keeper.sender] = now + 2 * FRESH_S
+        self.look()
+        return self._rights
+
+    @handles(TimeIsUp)
+    def time_is_up(self, _: TimeIsUp) -> None:
+        """See whether it is."""
+        if self._keeper.sender == self._keeper.address:
+            self.look()
+
+    def look(self) -> None:
+        """Tell what has changed since the last look; see to it that there is a next one in time."""
+        at, rows = self._wall(), list(self._keeper.book)
+        made = rights_of(rows, at, controlled=self._controlled)
+        if made != self._rights:
+            self._rights = made
+            self._tell()
+        ends = [it.body.expires for it in rows if isinstance(it.body, Application)]
+        left = [end - at for end in ends if end is not None and end > at]
+        if left:
+            self._keeper.go_on(min(left), TimeIsUp())
+
+    def _tell(self) -> None:
+        now = self._keeper.system.now()
+        self._until = {to: until for to, until in self._until.items() if until > now}
+        for to in self._until:
+            self._keeper.tell(to, self._rights)
+
+
+def rights_of(rows: Iterable[Kept], at: float, *, controlled: bool) -> Rights:
+    """Return what rows come to at a time of day, in seconds since 1970.
+
+    Of several applications that name a pair the one with the fewest slaves counts, and one whose
+    time is over only if there is no other.
+    """
+    entitled: dict[Pair, Entitled] = {}
+    rules = []
+    for kept in rows:
+        if isinstance(kept.body, Policy):
+            rules.append(Rule(kept.id, kept.body))
+        elif isinstance(kept.body, Application) and kept.body.kind == intent.CLIENT:
+            app = kept.body
+            made = Entitled(kept.id, app, app.expires is not None and app.expires <= at)
+            for slave in app.slaves:
+                pair = app.master, slave
+                entitled[pair] = min(made, entitled.get(pair, made), key=_order)
+    rules.sort(key=lambda rule: (rule.policy.order, rule.name))
+    return Rights(controlled=controlled, entitled=MappingProxyType(entitled), rules=tuple(rules))
+
+
+def _order(entitled: Entitled) -> tuple[bool, int, str]:
+    return entitled.over, len(entitled.application.slaves), entitled.id

@@ -1,0 +1,74 @@
+"""How links are, from what stores and modules have said; no actor. Sizes are bits."""
+
+from dataclasses import dataclass
+
+from actors.intent.scene import Scene
+from actors.protocol import intent
+from actors.protocol.intent import Application, Facts, Link
+from actors.protocol.usage import Usage
+
+NOTHING = Usage(skr=0.0, eskr=0.0, measured=0.0, comes=False, stock_bits=0, why="", pairs=())
+
+
+@dataclass(slots=True)
+class Store:
+    """What a key store has last said of itself, and the module of its quantum link.
+
+    `qber` is in percent; None: no module has told one. `silent`: the link does not answer.
+    """
+
+    usage: Usage = NOTHING
+    why: str = ""
+    qber: float | None = None
+    silent: bool = False
+
+
+def link_facts(link: Link, store: Store | None, why: str, consumption: float) -> Facts:
+    """Return how a link is: `why` it does not run, if it does not; `store` None: there is none."""
+    usage = store.usage if store else NOTHING
+    why = why or ("" if link.enabled else "it is switched off")
+    why = why or (store.why or usage.why if store else "")
+    if usage.comes and link.enabled:
+        status, why = intent.ACTIVE, ""
+    elif usage.stock_bits:
+        status = intent.PASSIVE
+    elif link.enabled:
+        status = intent.PENDING
+    else:
+        status = intent.OFF
+    phys = link.kind == intent.PHYS
+    return Facts(
+        status=status,
+        why=why[: intent.TEXT_MAX],
+        skr=_rate(usage.skr),
+        eskr=_rate(usage.eskr),
+        consumption=_rate(consumption),
+        stock_bits=usage.stock_bits,
+        qber=store.qber if store and phys else None,
+    )
+
+
+def _rate(bits: float) -> int:
+    return min(int(bits), intent.BANDWIDTH_MAX)
+
+
+def crossed(link: Link, first: tuple[str, ...]) -> set[str]:
+    """Return the neighbours over whose quantum links a virtual link is to have its bandwidth.
+
+    `first` are the nodes after this one on paths that were found for it here.
+    """
+    if link.kind != intent.VIRT or not link.enabled or not link.bandwidth:
+        return set()
+    given = (*link.hops[:1], *(path[1] for path in link.paths))
+    return {link.prev, *(given or first)} - {""}
+
+
+def application_facts(app: Application, scene: Scene, *, now: float, created: float) -> Facts:
+    """Return how an application is at this time of day."""
+    gone = [sae for sae in (app.master, *app.slaves) if sae not in scene.homes]
+    if app.expires is not None and app.expires <= now:
+        return Facts(status=intent.OUT_OF_TIME, why="its time is over", created=created)
+    if gone and app.kind == intent.CLIENT:
+        why = f"{gone[0]} is not in the directory"
+        return Facts(status=intent.DISCONNECTED, why=why, created=created)
+    return Facts(status=intent.ON, created=created)

@@ -1,0 +1,1 @@
+"""Who is in the network and how to get there: peers, link states, paths."""

@@ -1,0 +1,1 @@
+"""One hop of key relay: queues, one-time pads, repetition."""

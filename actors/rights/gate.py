@@ -1,0 +1,228 @@
+"""Whether SAEs may have the keys that they ask for: by what `intent` has said, and not before."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from actors.base import Context, Later, Part, handles
+from actors.protocol import intent, keys, rights
+from actors.protocol.common import Failed, Refused
+from actors.rights.right import Home, Least, Limit, Right, joint, right_of
+from actors.rights.spending import Spending
+from transport.envelope import Address
+from transport.message import Message, local
+
+ASK_S = 2.0
+AGAIN_S = 0.1
+"""So soon `intent` is asked again if it has not answered, as while it starts anew."""
+WAITING_MAX = 256
+"""Requests that wait, as many as for a peer."""
+PAIRS_MAX = 4096
+"""Masters with slaves of which is remembered what they may have; of others it is found anew."""
+
+
+NEVER = -1e9
+
+
+class Request(NamedTuple):
+    """A request, what to do with it once it may be judged, and until when somebody waits."""
+
+    serve: Callable[[], None]
+    answer: Later
+    until: float
+
+
+@local
+class AskAgain(Message):
+    """Time to ask once more, for those who wait."""
+
+
+class Gate(Part):
+    """Lets requests wait until it is known what SAEs may have, and refuses what they may not.
+
+    What is known holds for `rights.FRESH_S`; so no row that was taken out lives on in a store of
+    which a fresh `intent` knows nothing. `known`: to be used for good, where nobody keeps rows.
+    """
+
+    def __init__(self, context: Context, home: Home, known: rights.Rights | None = None) -> None:
+        self._context, self._home = context, home
+        self._intent = Address(intent.NAME, context.address.node)
+        self._rights, self._asks = known, known is None
+        self._asked_at, self._known_at = NEVER, NEVER
+        self._found: dict[tuple[str, tuple[str, ...]], Right] = {}
+        self.changes = 0
+        """How often it was told what SAEs may have, or where they are."""
+        self._spending = Spending()
+        self._waiting: list[Request] = []
+        self._asking = False
+
+    # What is known
+
+    def begin(self) -> None:
+        """Ask until it is known."""
+        if self._rights is None:
+            self._ask()
+
+    def when_known(self, request: Request) -> None:
+        """Serve this now, or when `intent` has answered; `Refused("busy")`."""
+        if self._is_fresh:
+            request.serve()
+            return
+        if len(self._waiting) >= WAITING_MAX:
+            raise Refused("busy", "too many requests wait to hear what SAEs may have")
+        self._waiting.append(request)
+        self._ask()
+
+    @property
+    def waits(self) -> bool:
+        """Whether requests wait."""
+        return bool(self._waiting)
+
+    def tell_when_known(self, found: Callable[[], Message]) -> Later:
+        """Answer the question of this turn with what is found then."""
+        answer = self._context.later()
+        self.when_known(Request(lambda: answer(found()), answer, self._now + ASK_S))
+        return answer
+
+    @property
+    def _is_fresh(self) -> bool:
+        return not self._asks or self._now - self._known_at < rights.FRESH_S
+
+    def _ask(self) -> None:
+        if not self._asking:
+            self._asking = True
+            then = partial(self._answered, self._now)
+            self._context.ask(self._intent, rights.AskRights(), then, ASK_S)
+
+    def _answered(self, asked_at: float, reply: Message) -> None:
+        self._asking = False
+        if isinstance(reply, rights.Rights):
+            self._known_at = asked_at
+            self._take(reply)
+            waited, self._waiting = self._waiting, []
+            for request in waited:
+                self._serve(request)
+        elif self._waiting or self._rights is None:
+            self._context.remind(AGAIN_S, AskAgain())
+
+    @handles(AskAgain)
+    def ask_again(self, _: AskAgain) -> None:
+        """Ask for those who wait still, and end the requests of others."""
+        if self._context.sender != self._context.address:
+            raise Refused("not_allowed", "a timer is the actor's own")
+        late = [it for it in self._waiting if self._is_late(it)]
+        self._waiting = [it for it in self._waiting if not self._is_late(it)]
+        for request in late:
+            self._serve(request)
+        self._ask()
+
+    def _is_late(self, request: Request) -> bool:
+        return request.until <= self._now
+
+    def _serve(self, request: Request) -> None:
+        """Serve what has waited; not for somebody who waits no more, as bits would be burnt."""
+        try:
+            if self._is_late(request):
+                raise Refused("not_ready", "it is not known what SAEs may have")
+            request.serve()
+        except Refused as no:
+            request.answer(Failed(code=no.code, why=str(no)))
+
+    @handles(rights.Rights)
+    def on_rights(self, news: rights.Rights) -> None:
+        """Rows have changed."""
+        if self._context.sender == self._intent:
+            self._take(news)
+
+    def _take(self, news: rights.Rights) -> None:
+        self._rights = news
+        self.moved()
+
+    def moved(self) -> None:
+        """The directory has changed: SAEs may be elsewhere."""
+        self._found.clear()
+        self.changes += 1
+
+    # What a pair may have
+
+    def check(self, master: str, slaves: tuple[str, ...], octets: int = 0) -> None:
+        """Refuse what any of these pairs may not have, as far as is known.
+
+        `not_permitted`: nothing at all; `over_rate`: not so many octets now.
+        """
+        wait, limit = self._wait(master, slaves, octets)
+        if limit and wait:
+            raise self._refused("over_rate", f"{limit.rule} gives {limit.rate:,} bit/s")
+
+    def _wait(
+        self, master: str, slaves: tuple[str, ...], octets: int
+    ) -> tuple[float, Limit | None]:
+        if not self._is_fresh:
+            self._ask()
+        joint = self._joint(master, slaves)
+        if joint.no:
+            raise self._refused("not_permitted", joint.no)
+        if not joint.limits:
+            return 0.0, None
+        return self._spending.wait(joint.limits, 8 * octets, self._now)
+
+    def _refused(self, code: str, why: str) -> Refused:
+        self._context.system.meter.add("protokms_rights_refused", code=code)
+        return Refused(code, why)
+
+    def take(self, master: str, slaves: tuple[str, ...], octets: int) -> None:
+        """So many octets of keys are set aside for these."""
+        if limits := self._joint(master, slaves).limits:
+            self._spending.take(limits, 8 * octets, self._now)
+
+    def give_back(self, master: str, slaves: tuple[str, ...], octets: int) -> None:
+        """No keys were made of them."""
+        if limits := self._joint(master, slaves).limits:
+            self._spending.give_back(limits, 8 * octets, self._now)
+
+    def count(self, master: str, slave: str, size: int) -> int | None:
+        """Return how many keys of so many octets a pair may have now; None: there is no limit."""
+        limits = self._joint(master, (slave,)).limits
+        bits = self._spending.bits(limits, 8 * size, self._now)
+        return None if bits is None else bits // (8 * size)
+
+    def ttl_s(self, master: str, slaves: tuple[str, ...], usual: float) -> float:
+        """Return for how many seconds new keys of these live."""
+        found = self._joint(master, slaves).ttl_s
+        return usual if found is None else float(found)
+
+    def least(self, here: str, there: str) -> dict[rights.Pair, Least]:
+        """Return what is kept for pairs of an SAE at one KMS and one at the other."""
+        found: dict[rights.Pair, Least] = {}
+        for (master, slave), entitled in self._rights.entitled.items() if self._rights else ():
+            at = self._home(master), self._home(slave)
+            if entitled.application.min_bandwidth and self._rights and at == (here, there):
+                least = right_of(self._rights, master, slave, self._home).least
+                found |= {(master, slave): least} if least else {}
+        return found
+
+    def _joint(self, master: str, slaves: tuple[str, ...]) -> Right:
+        """Return what all these pairs may have of the same keys; a limit of several counts once."""
+        key = master, slaves
+        found = self._found.get(key)
+        if found is None:
+            if self._rights is None:
+                raise Refused("not_ready", "it is not known yet what SAEs may have")
+            if len(self._found) >= PAIRS_MAX:
+                self._found.clear()
+            each = [right_of(self._rights, master, slave, self._home) for slave in slaves]
+            found = self._found[key] = joint(each)
+        return found
+
+    @handles(keys.AskTurn)
+    def on_ask_turn(self, ask: keys.AskTurn) -> Later:
+        """Say in how many seconds these may have keys, as far as rows say."""
+        return self.tell_when_known(partial(self._turn, ask))
+
+    def _turn(self, ask: keys.AskTurn) -> keys.Wait:
+        wait, _ = self._wait(ask.master, ask.slaves, ask.octets)
+        return keys.Wait(seconds=wait)
+
+    @property
+    def _now(self) -> float:
+        return self._context.system.now()

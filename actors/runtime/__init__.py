@@ -1,0 +1,1 @@
+"""What runs actors: their names, turns, timers, crashes, supervisors."""

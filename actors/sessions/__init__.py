@@ -1,0 +1,1 @@
+"""Key transport sessions: begun here, in transit, ending here."""

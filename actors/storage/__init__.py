@@ -1,0 +1,1 @@
+"""Where rows become durable: SQLite, sealed and erased."""

@@ -1,0 +1,1 @@
+"""RESTCONF over any such table: paths, JSON, queries, edits, conditions, events."""

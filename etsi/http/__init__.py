@@ -1,0 +1,1 @@
+"""What any HTTPS front end has: TLS, limits, the bridge to actors."""

@@ -1,0 +1,1 @@
+"""HTTP servers: each fulfils the interface in `etsi.http.server`, and its contract test."""

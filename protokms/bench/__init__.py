@@ -1,0 +1,1 @@
+"""Figures, with the yardstick in the same run."""

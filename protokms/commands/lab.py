@@ -1,0 +1,310 @@
+"""`protokms lab`: make a network of nodes in a folder, and run it on this machine."""
+
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from protokms.commands.terminal import cell, say, say_lines
+from protokms.config.sections import FRONTS_MAX
+from protokms.lab import bundle, lab, topology
+from protokms.lab import run as lab_run
+from protokms.lab.run import NODE_S, READY_S, NodeState
+from transport.explained import Explained
+
+app = typer.Typer(no_args_is_help=True)
+
+
+class Shape(StrEnum):
+    """How the quantum links of a lab lie."""
+
+    chain = "chain"
+    ring = "ring"
+    star = "star"
+    mesh = "mesh"
+
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the lab.")]
+Node = Annotated[str, typer.Argument(metavar="NODE", help="Name of a node, like kms-1.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1,
+        max=3_600,
+        help=f"Seconds to wait; default {READY_S:g} and {NODE_S:g} for each node.",
+    ),
+]
+
+
+StopTimeout = Annotated[float, typer.Option(min=0.1, max=3_600, help="Seconds to wait at most.")]
+
+
+@app.command()
+def init(  # noqa: PLR0917 -- typer gives them by name
+    folder: Folder,
+    shape: Annotated[
+        str, typer.Option("--topology", help="chain:N, ring:N, star:N, mesh:N or a TOML file.")
+    ] = "chain:2",
+    spread: Annotated[
+        bool, typer.Option("--spread", help="Front end and links in processes of their own.")
+    ] = False,
+    bare: Annotated[
+        bool, typer.Option("--bare", help="Interfaces and keys of links, but no link yet.")
+    ] = False,
+    controller: Annotated[
+        bool,
+        typer.Option(
+            "--controller", help="A front end and a certificate for a controller; --bare has both."
+        ),
+    ] = False,
+    fronts: Annotated[
+        int,
+        typer.Option(
+            "--fronts", min=1, max=FRONTS_MAX, help="With --spread: front ends of each node."
+        ),
+    ] = 1,
+    fibre: Annotated[
+        str, typer.Option(help="Links with the pace of so much fibre, like 25km.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Make certificates, keys, directory and configurations of a lab in an empty folder.
+
+    Example: `protokms lab init lab --topology chain:3`
+
+    A TOML file names hosts, ports and SAEs; links between hosts carry key bits in clear:
+
+    ```toml
+    [[node]]
+    name = "kms-1"
+    host = "192.0.2.1"   # where others reach it
+    bind = "0.0.0.0"     # what it listens on
+    port = 17000         # this and the next ones
+    saes = ["sae-1"]
+    [[node]]
+    name = "kms-2"
+    host = "192.0.2.2"
+    saes = ["sae-2"]
+    [[link]]
+    a = "kms-1"          # sends; b receives
+    b = "kms-2"
+    allow_insecure_emulation = true
+    ```
+    """
+    if fronts > 1 and not spread:
+        raise typer.BadParameter("several front ends need --spread", param_hint="--fronts")
+    with _told():
+        plan = topology.parse(shape, topology.kilometres(fibre))
+        plan = topology.spread(plan, fronts) if spread else plan
+        made = lab.init(folder, plan, bare=bare, controller=controller)
+    if as_json:
+        _print_json(msgspec.to_builtins(made))
+        return
+    names = ", ".join(node.name for node in made.nodes)
+    say(f"{folder}: {names}; next: protokms lab up {folder}")
+
+
+@app.command()
+def up(folder: Folder, timeout: Timeout = None, as_json: Json = False) -> None:
+    """Start every node, and wait until all are ready and their links deliver bits.
+
+    When some do not get there, what runs is left running, and the exit status is 1.
+
+    Example: `protokms lab up lab --timeout 60`
+    """
+    with _told():
+        states = lab_run.up(folder, timeout)
+    _show(states, as_json)
+    _end(states)
+
+
+@app.command()
+def status(folder: Folder, as_json: Json = False) -> None:
+    """Tell which nodes run, which are ready, what their links hold, which sessions begin there.
+
+    Example: `protokms lab status lab --json`
+    """
+    with _told():
+        states = lab_run.status(folder)
+    _show(states, as_json)
+    _complain(states)
+
+
+@app.command()
+def down(folder: Folder, timeout: StopTimeout = lab_run.STOP_S, as_json: Json = False) -> None:
+    """End every node in order; kill those that do not end in time. Harmless when none runs.
+
+    Example: `protokms lab down lab`
+    """
+    with _told():
+        killed = lab_run.down(folder, timeout)
+    if as_json:
+        _print_json({"killed": killed})
+    else:
+        say(f"down; had to be killed: {', '.join(killed)}" if killed else "down")
+
+
+@app.command()
+def kill(folder: Folder, node: Node, as_json: Json = False) -> None:
+    """Kill one node with SIGKILL, as a power cut would; 1 if it did not run.
+
+    Example: `protokms lab kill lab kms-1`
+    """
+    with _told():
+        ran = lab_run.kill(folder, node)
+    if as_json:
+        _print_json({"node": node, "killed": ran})
+    else:
+        say(f"{node} is killed" if ran else f"{node} did not run")
+    if not ran:
+        raise typer.Exit(1)
+
+
+@app.command()
+def start(folder: Folder, node: Node, timeout: Timeout = None, as_json: Json = False) -> None:
+    """Start one node again, and wait until it is ready.
+
+    Example: `protokms lab start lab kms-1`
+    """
+    with _told():
+        state = lab_run.start(folder, node, timeout)
+    _show([state], as_json)
+    _end([state])
+
+
+@app.command()
+def export(
+    folder: Folder,
+    node: Node,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Tar file; NODE.tar by default.")
+    ] = None,
+    process: Annotated[
+        str, typer.Option("--process", help="Only what this process of the node needs.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Bundle what one node needs on another host: its own secrets, and nobody else's.
+
+    With `--process NAME` these are the secrets of that process alone: `core`, or one beside it,
+    which `protokms node NODE/NAME.toml` runs there.
+
+    `protokms lab join` unpacks it there: that is a lab of one node, which `lab up` starts. The
+    bundle holds secrets in clear: carry it with care, and delete it.
+
+    Example: `protokms lab export lab kms-2 --out kms-2.tar`
+    """
+    with _told():
+        made = bundle.export(folder, node, out, process)
+    if as_json:
+        _print_json({"node": node, "file": str(made)} | ({"process": process} if process else {}))
+    else:
+        whose = f"{node}/{process}" if process else node
+        say(f"{made}: the secrets of {whose} in clear; there: protokms lab join {made.name} DIR")
+
+
+@app.command()
+def join(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `lab export` made.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder, absent or empty.")],
+    node: Annotated[str, typer.Option("--node", help="Refuse it unless it is of this node.")] = "",
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca", help="Refuse it unless this key, ca/signing.pub, signed its directory."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Unpack a bundle on the host it was made for, and say how to start what is in it.
+
+    All of it is checked first: its owner and mode, that nothing is damaged, each file that its
+    configuration names, and the signature of the directory. What is refused leaves nothing behind.
+
+    Example: `protokms lab join kms-2.tar lab`
+    """
+    with _told():
+        made = bundle.join(file, folder, node=node, ca=ca)
+    if as_json:
+        told = {"node": made.node, "process": made.process, "config": str(made.config)}
+        _print_json(told | {"start": made.start})
+    else:
+        whose = f"{made.node}/{made.process}" if made.process else made.node
+        say(f"{folder}: {whose}; delete {file}, then start it: {made.start}")
+
+
+@app.command()
+def env(
+    sae: Annotated[str, typer.Option("--as", help="Id of an SAE of the lab.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the lab.")] = Path("lab"),
+) -> None:
+    """Print for a shell where the KME of an SAE is, and its files: SAE_URL, _CA, _CERT and _KEY.
+
+    `protokms sae` takes them from there, and curl as
+    `curl --cacert $SAE_CA --cert $SAE_CERT --key $SAE_KEY $SAE_URL/api/v1/keys/sae-2/status`.
+
+    Example: `protokms lab env lab --as sae-1`; a shell takes it with `eval $(…)`
+    """
+    with _told():
+        found = lab.access(folder.absolute(), sae)
+    for name, value in zip(("URL", "CA", "CERT", "KEY"), found, strict=True):
+        say(f"export SAE_{name}={shlex.quote(str(value))};")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except (lab.LabError, Explained, OSError) as why:
+        say_lines(str(why), err=True)
+        raise typer.Exit(1) from None
+
+
+def _print_json(data: Any) -> None:
+    typer.echo(json.dumps(data, indent=2))
+
+
+def _show(states: Sequence[NodeState], as_json: bool) -> None:
+    if as_json:
+        _print_json({"nodes": [state.as_dict() for state in states]})
+        return
+    table = Table()
+    for name in ("node", "running", "ready", "pid", "bits shared with", "sessions to"):
+        table.add_column(name)
+    for state in states:
+        cells = (
+            state.name,
+            "yes" if state.running else "no",
+            "yes" if state.ready else "no",
+            " ".join(str(pid) for pid in state.pids.values()),
+            ", ".join(f"{peer}: {bits:,}" for peer, bits in state.links.items()),
+            ", ".join(f"{row.get('destination')}: {row.get('state')}" for row in state.sessions),
+        )
+        table.add_row(*map(cell, cells))
+    Console().print(table)
+
+
+def _complain(states: Sequence[NodeState]) -> bool:
+    """Say who is not well and why, on standard error; tell whether anybody is."""
+    failed = [state for state in states if state.reasons]
+    for state in failed:
+        say(f"{state.name}: {'; '.join(state.reasons)}", err=True)
+        for line in state.log:
+            say(f"  {line}", err=True)
+    return bool(failed)
+
+
+def _end(states: Sequence[NodeState]) -> None:
+    if _complain(states):
+        still = [state.name for state in states if state.pids]
+        say(f"still running: {', '.join(still) or 'none'}", err=True)
+        raise typer.Exit(1)

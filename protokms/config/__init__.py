@@ -1,0 +1,1 @@
+"""The configuration of a node: read, checked, every error told at once."""

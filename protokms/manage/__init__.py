@@ -1,0 +1,1 @@
+"""The management socket: its words, who serves it, who asks."""

@@ -1,0 +1,143 @@
+"""How a node logs: one JSON line an event, or a readable one on a terminal; never key bits."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Literal, TextIO
+
+import msgspec
+import structlog
+
+from transport.message import Secret
+
+Kind = Literal["json", "console", "auto"]
+
+LINES_MAX = 100
+"""Lines a minute of one event, from one actor, about one peer: a peer must not fill our disk."""
+
+_MINUTE_S = 60.0
+_LEVELS = {"info": 20, "warning": 30, "error": 40, "exception": 40, "critical": 50}
+_OK = 200
+_KINDS_MAX = 1024
+_EACH = frozenset({"request", "request_refused"})  # as many as the front end's limits let in
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
+
+
+def configure(
+    kind: Kind = "auto",
+    stream: TextIO | None = None,
+    level: str = "info",
+    *,
+    requests: bool = True,
+) -> "Threshold":
+    """Set logging up for this process; only a program that owns its process calls this.
+
+    What is returned can change `level` and `requests` while the process runs.
+    """
+    out, threshold = stream or sys.stderr, Threshold(level, requests=requests)
+    console = kind == "console" or (kind == "auto" and out.isatty())
+    structlog.configure(
+        processors=[
+            threshold,
+            Quiet(),
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            hide_octets,
+            _console() if console else _json,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=structlog.WriteLoggerFactory(out),
+        cache_logger_on_first_use=True,
+    )
+    return threshold
+
+
+class Threshold:
+    """Drops what is below a level, and requests that were answered well, if nobody wants those.
+
+    Loggers are made once and keep their class, so the level of that class cannot change.
+    """
+
+    def __init__(self, level: str = "info", *, requests: bool = True) -> None:
+        self._used, self._least = (level, requests), _LEVELS[level]
+
+    def set(self, level: str, *, requests: bool) -> list[str]:
+        """Use these from now on; from any thread. Return which of the two keys has changed."""
+        before, self._used = self._used, (level, requests)
+        self._least = _LEVELS[level]
+        both = zip(("log_level", "log_requests"), before, self._used, strict=True)
+        return [name for name, old, new in both if old != new]
+
+    def __call__(
+        self, _logger: Any, method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Let an event pass, or raise `structlog.DropEvent`."""
+        if _LEVELS.get(method, _LEVELS["critical"]) < self._least:
+            raise structlog.DropEvent
+        if not self._used[1] and event.get("event") == "request" and event.get("status") == _OK:
+            raise structlog.DropEvent
+        return event
+
+
+class Quiet:
+    """Drops what is said too often, and says of the next line let through how many were dropped."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now, self._lock = now, threading.Lock()
+        self._seen: dict[tuple[str, ...], tuple[float, int]] = {}
+
+    def __call__(
+        self, _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Count an event; `structlog.DropEvent` if it is one too many."""
+        if event.get("event") in _EACH:
+            return event
+        kind = tuple(str(event.get(name)) for name in ("event", "actor", "peer"))
+        with self._lock:
+            now = self._now()
+            since, lines = self._seen.get(kind, (now, 0))
+            if now - since >= _MINUTE_S:
+                if lines > LINES_MAX:
+                    event["suppressed"] = lines - LINES_MAX
+                since, lines = now, 0
+            if kind not in self._seen and len(self._seen) >= _KINDS_MAX:
+                self._seen.clear()
+            self._seen[kind] = since, lines + 1
+        if lines >= LINES_MAX:
+            raise structlog.DropEvent
+        return event
+
+
+def hide_octets(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Replace octets and secrets by their length: a log is no place for them (P6)."""
+    for name, value in event.items():
+        if type(value) not in _PLAIN:
+            event[name] = _hidden(value)
+    return event
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, bytes | bytearray | memoryview | Secret):
+        return f"<{len(value)} octets>"
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_hidden(inner) for inner in value]
+    if isinstance(value, dict):
+        return {str(_hidden(name)): _hidden(inner) for name, inner in value.items()}
+    return value
+
+
+def _json(_logger: Any, _method: str, event: Mapping[str, Any]) -> str:
+    try:
+        return _encode(event).decode()
+    except (TypeError, ValueError):  # a log line must not bring an actor down
+        return _encode({ascii(name): ascii(value) for name, value in event.items()}).decode()
+
+
+def _console() -> structlog.dev.ConsoleRenderer:
+    # No rich tracebacks: they print local variables, and those may hold keys.
+    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)

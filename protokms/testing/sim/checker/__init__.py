@@ -1,0 +1,1 @@
+"""Decides over a history whether a promise was broken; knows the words, and no actor."""

@@ -1,0 +1,113 @@
+"""Policies of the file and of the command line: who has keys with whom, and how many."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from actors.protocol import intent, keys
+from actors.protocol.common import Failed
+from actors.protocol.intent import Application, Denied, Edit, Policy, Write, Written
+from actors.runtime.bucket import DEPTH_S
+from protokms.testing.kms import KmsNetwork
+from transport.message import Message
+
+SAES = {"ann": "a", "amy": "a", "bob": "b", "bert": "b", "cleo": "c"}
+RATE = 40e3
+LAST = (1 << 32) - 1
+DENY_ALL = Policy(LAST, ("*",), ("*",), allow=False)
+TO_B = Policy(10, ("ann",), ("node:b",))
+
+
+def network(policies: Mapping[str, Policy], controlled: str = "") -> KmsNetwork:
+    kms = KmsNetwork(
+        "a--b b--c",
+        saes=SAES,
+        link={"rate_bit_s": RATE},
+        policies={"a": policies},
+        controlled=controlled,
+    )
+    kms.advance(12.0)
+    return kms
+
+
+def write(kms: KmsNetwork, name: str, policy: Policy | None, owner: str = intent.CLI) -> Message:
+    verb = intent.PUT if policy else intent.REMOVE
+    edit = Edit(verb, intent.POLICY, name, policy=policy)
+    return kms.cluster.ask("intent@a", Write(owner=owner, edits=(edit,)))
+
+
+def refused(answer: Message) -> str:
+    return answer.why if isinstance(answer, Failed) else ""
+
+
+def test_a_last_rule_that_denies_all_leaves_what_those_before_it_allow() -> None:
+    kms = network({"to-b": TO_B, "others": DENY_ALL})
+
+    assert isinstance(kms.enc("ann", "bob"), keys.Keys)
+    assert isinstance(kms.enc("ann", "bob", "bert"), keys.Keys)
+    assert refused(kms.enc("ann", "amy")) == "policy others denies keys with SAE amy"
+    assert refused(kms.enc("amy", "bob")) == "policy others denies keys with SAE bob"
+    assert refused(kms.enc("ann", "bob", "cleo")) == "policy others denies keys with SAE cleo"
+    assert isinstance(kms.enc("bob", "ann"), keys.Keys)  # that is for the other node to say
+
+
+def test_a_rule_of_the_command_line_counts_at_once_and_after_a_restart() -> None:
+    kms = network({})
+    made = kms.enc("ann", "bob")
+    assert isinstance(made, keys.Keys)
+    assert isinstance(write(kms, "guests", Policy(5, ("ann",), ("bob",), allow=False)), Written)
+
+    assert refused(kms.enc("ann", "bob")) == "policy guests denies keys with SAE bob"
+    assert isinstance(kms.enc("ann", "bert"), keys.Keys)
+    assert isinstance(kms.dec("bob", "ann", made.grant), keys.KeysWithIds)
+    kms.cluster.restart("a")
+    kms.advance(10.0)
+    assert refused(kms.enc("ann", "bob")) == "policy guests denies keys with SAE bob"
+    write(kms, "guests", None)
+
+    assert isinstance(kms.enc("ann", "bob"), keys.Keys)
+
+
+def test_a_rule_of_the_file_is_its_own_and_one_before_it_decides() -> None:
+    kms = network({"others": DENY_ALL})
+
+    denied = write(kms, "others", replace(DENY_ALL, allow=True))
+    assert isinstance(denied, Denied)
+    assert (denied.code, denied.owner) == ("access_denied", intent.FILE)
+    assert isinstance(write(kms, "to-b", TO_B), Written)
+
+    assert isinstance(kms.enc("ann", "bob"), keys.Keys)
+
+
+@pytest.mark.parametrize("slave", ["bob", "amy"], ids=["far", "own"])
+def test_the_rate_of_a_rule_is_that_of_each_pair(slave: str) -> None:
+    kms = network({"slow": Policy(1, ("*",), ("*",), max_bandwidth=512)})
+    most = 512 * DEPTH_S // 256
+
+    for master in ("ann", "amy") if slave == "bob" else ("ann",):
+        answers = [kms.enc(master, slave, wait=0.5) for _ in range(most + 1)]
+        assert all(isinstance(it, keys.Keys) for it in answers[:most])
+        assert refused(answers[most]) == "policy slow gives 512 bit/s"
+    kms.advance(0.5)
+
+    assert isinstance(kms.enc("ann", slave), keys.Keys)
+
+
+def test_new_keys_live_no_longer_than_a_rule_says() -> None:
+    kms = network({"short": Policy(1, ("*",), ("*",), ttl_s=20)})
+    made = kms.enc("ann", "bob")
+    assert isinstance(made, keys.Keys)
+
+    kms.advance(22.0)
+
+    assert isinstance(kms.dec("bob", "ann", made.grant), Failed)
+
+
+def test_a_rule_that_allows_is_no_application_and_an_application_no_rule_that_allows() -> None:
+    kms = network({"to-b": TO_B, "others": DENY_ALL}, controlled="a")
+    app = Edit(intent.PUT, intent.APPLICATION, "", application=Application("ann", ("cleo",)))
+    kms.cluster.ask("intent@a", Write(owner="controller-1", edits=(app,)))
+
+    assert refused(kms.enc("ann", "bob")).startswith("no application")
+    assert refused(kms.enc("ann", "cleo")) == "policy others denies keys with SAE cleo"

@@ -1,0 +1,53 @@
+"""How long the controller waits for a node, and what a node may say of it."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from protokms.controller.desired import Application, Desired, Node
+from protokms.controller.diff import Request, Told
+from protokms.controller.restconf import (
+    PAUSE_S,
+    RETRY_MAX_S,
+    Agent,
+    Identity,
+    Unanswered,
+    retry_s,
+)
+from protokms.controller.run import Network
+from protokms.lab import lab, topology
+
+
+class Busy(Agent):
+    """A node that says what it is, and has no time for a write within the next minutes."""
+
+    def told(self, *, now: bool = False) -> Told:
+        return Told("kme-1", {"qkd_links": {}, "qkd_applications": {}})
+
+    def put(self, request: Request) -> None:
+        raise Unanswered("busy", 20.0)
+
+
+def test_a_node_that_has_no_time_is_not_waited_for_past_the_end(tmp_path: Path) -> None:
+    lab.init(tmp_path / "lab", topology.parse("chain:1"), controller=True)
+    files = ("ca/ca.crt", "controllers/controller-1.crt", "controllers/controller-1.key")
+    identity = Identity(*(tmp_path / "lab" / file for file in files))
+    node = Node(name="kms-1", url="https://127.0.0.1:1", saes=["sae-1", "sae-2"])
+    state = Desired(nodes=[node], applications=[Application(master="sae-1", slaves=["sae-2"])])
+    began = time.monotonic()
+
+    with Network([node], identity) as network:
+        network.agents["kms-1"] = Busy("kms-1", node.url, identity.context())
+        with pytest.raises(Unanswered):
+            network.bring(state, began + 0.1, lambda _: None)
+
+    assert time.monotonic() - began < 10.0
+
+
+@pytest.mark.parametrize(
+    ("after", "seconds"),
+    [("3", 3.0), ("9" * 400, RETRY_MAX_S), ("\u00b2", PAUSE_S), ("", PAUSE_S), ("-1", PAUSE_S)],
+)
+def test_a_node_says_when_to_ask_again_within_reason(after: str, seconds: float) -> None:
+    assert retry_s(after) == seconds
