@@ -12,7 +12,7 @@ from actors.storage.errors import StoreError
 from actors.storage.file import StoreFile
 from tests.doors.tally import Tally
 from tests.processes.real_ears import windows
-from tests.processes.real_lab import RealLab, eventually, exchange, pair, protokms
+from tests.processes.real_lab import RealLab, drawn, eventually, exchange, pair, protokms
 from transport.message import Secret
 
 pytestmark = pytest.mark.slow
@@ -37,8 +37,8 @@ class Copies:
             with bench.client("sae-1") as near, bench.client("sae-2") as far:
                 for _ in range(4):
                     exchange(near, far, 16)
-                near.enc_keys("sae-2", 4)
-                far.enc_keys("sae-1", 4)
+                drawn(near, "sae-2", 4)
+                drawn(far, "sae-1", 4)
                 eventually(lambda: log_of(bench.store(NODE)).stat().st_size > 20 * FRAME, "a log")
                 self.killed = bench.copy_store(NODE, folder / "killed")
             bench.kill(NODE)

@@ -9,7 +9,7 @@ from protokms.config.load import load
 from protokms.config.sections import NodeConfig
 from protokms.lab.topology import LinkPlan, NodePlan, Topology
 from tests.doors.forge import Forge, serial
-from tests.processes.real_lab import RealLab, eventually, exchange, has_keys
+from tests.processes.real_lab import RealLab, drawn, eventually, exchange, has_keys
 
 VICTIM, FRIEND, LIAR = "kms-1", "kms-2", "kms-3"
 THIEF = "sae-1b"
@@ -81,7 +81,7 @@ class Town(RealLab):
             for sae, client, peer in (("sae-1", near, "sae-2"), ("sae-2", far, "sae-1")):
                 eventually(partial(has_keys, client, peer, 8), f"keys for {sae}")
             exchange(near, far, 4)
-            sent = far.enc_keys("sae-1", 2)
+            sent = drawn(far, "sae-1", 2)
             assert near.dec_keys("sae-2", [key.key_id for key in sent]) == sent
         for node, pid in self._pids.items():
             assert self.process(node).pid == pid, f"{node} is another process"

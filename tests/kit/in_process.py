@@ -7,6 +7,7 @@ from pathlib import Path
 
 from protokms.config.load import load, load_process
 from protokms.node.node import Node
+from tests.kit.files import calm
 
 PATIENCE_S = 60.0
 
@@ -16,6 +17,8 @@ Start = Callable[[str], Node]
 @contextmanager
 def processes(file: Path) -> Iterator[Start]:
     """Give what starts a process of the node of `file`, by name; all are stopped at the end."""
+    for each in file.parent.glob("*.toml"):
+        calm(each)
     with ExitStack() as stack:
 
         def begin(process: str) -> Node:

@@ -25,6 +25,7 @@ from protokms.lab import run as lab_run
 from protokms.lab.processes import Running
 from protokms.lab.topology import LinkPlan, NodePlan, Topology
 from protokms.sae import SaeClient, SaeError, SaeKey
+from tests.kit.files import calm, with_key
 from transport.https import HttpsConnection
 from transport.message import Secret
 
@@ -64,18 +65,9 @@ class RealLab:
         """Seconds that two rows of undelivered keys come later at most, at such nodes."""
         self.nodes = [node.name for node in self.made.nodes]
         for file in folder.glob("*/*.toml") if shape else ():
-            self._calm(file)
+            calm(file)
 
     # The files
-
-    @staticmethod
-    def _calm(file: Path) -> None:
-        """Let processes of a node wait for one another as long as nodes do: no test is fast."""
-        text = file.read_text()
-        for section in ("transport", "process"):
-            if f"\n[{section}]\n" in text:
-                text = _with_key(text, section, "sibling_heartbeat_s", "1.0")
-        file.write_text(text)
 
     def configure(self, section: str, *nodes: str, **values: Any) -> None:
         """Write keys of a section into the configurations of these nodes (of all, if none)."""
@@ -84,7 +76,7 @@ class RealLab:
             file = next(it for it in files if f"\n[{section}]" in it.read_text())
             text = file.read_text()
             for name, value in values.items():
-                text = _with_key(text, section, name, json.dumps(value))
+                text = with_key(text, section, name, json.dumps(value))
             file.write_text(text)
 
     def store(self, node: str) -> Path:
@@ -279,10 +271,16 @@ def exit_code(process: Running) -> int:
 
 def exchange(near: SaeClient, far: SaeClient, number: int, size: int = 256) -> list[SaeKey]:
     """Let sae-1 get keys and sae-2 fetch them; they are equal."""
-    sent = near.enc_keys("sae-2", number, size)
+    sent = drawn(near, "sae-2", number, size)
     got = far.dec_keys("sae-1", [key.key_id for key in sent])
     assert got == sent
     return got
+
+
+def drawn(client: SaeClient, peer: str, number: int = 1, size: int = 256) -> list[SaeKey]:
+    """Let an SAE get keys, once there are so many: both ends take from one stock, at any rate."""
+    eventually(partial(has_keys, client, peer, -(-number * size // 256)), "keys to hand out")
+    return client.enc_keys(peer, number, size)
 
 
 def has_keys(client: SaeClient, peer: str, number: int) -> bool:
@@ -291,14 +289,3 @@ def has_keys(client: SaeClient, peer: str, number: int) -> bool:
         return bool(client.status(peer)["stored_key_count"] >= number)
     except SaeError:
         return False
-
-
-def _with_key(text: str, section: str, name: str, value: str) -> str:
-    head = re.compile(rf"^\[{re.escape(section)}\].*$", re.MULTILINE)
-    start = head.search(text)
-    assert start, f"there is no [{section}]"
-    end = re.compile(r"^\[", re.MULTILINE).search(text, start.end())
-    body = text[start.end() : end.start() if end else len(text)]
-    body = re.sub(rf"^{name}\s*=.*\n", "", body, flags=re.MULTILINE)
-    rest = text[end.start() :] if end else ""
-    return f"{text[: start.end()]}\n{name} = {value}{body}{rest}"

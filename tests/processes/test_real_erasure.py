@@ -17,7 +17,7 @@ from actors.storage.sealing import RowSealer
 from protokms.lab.topology import NodePlan, Topology
 from protokms.sae import SaeKey
 from tests.processes.real_ears import windows
-from tests.processes.real_lab import RealLab, eventually, pair
+from tests.processes.real_lab import RealLab, drawn, eventually, pair
 
 pytestmark = pytest.mark.slow
 
@@ -156,7 +156,7 @@ def test_delivered_keys_are_gone_from_both_disks(
     bench.up()
     bench.await_keys(256)
     with bench.client("sae-1") as near, bench.client("sae-2") as far:
-        sent = near.enc_keys("sae-2", 16, 1024)
+        sent = drawn(near, "sae-2", 16, 1024)
         lay = thieves.remember(octets_of(sent))
         got = far.dec_keys("sae-1", ids_of(sent))
         thieves.remember(octets_of(sent))
@@ -170,7 +170,7 @@ def test_one_delivered_key_of_several_is_gone_and_the_others_are_not(
     bench: RealLab, thieves: Thieves
 ) -> None:
     with bench.client("sae-1") as near, bench.client("sae-2") as far:
-        sent = near.enc_keys("sae-2", 4, 1024)
+        sent = drawn(near, "sae-2", 4, 1024)
         thieves.remember(octets_of(sent[:1]))
         assert far.dec_keys("sae-1", ids_of(sent[:1])) == sent[:1]
 
@@ -183,7 +183,7 @@ def test_a_key_delivered_just_before_kill_9_is_gone_some_time_after_the_start(
     bench: RealLab, thieves: Thieves
 ) -> None:
     with bench.client("sae-1") as near, bench.client("sae-2") as far:
-        sent = near.enc_keys("sae-2", 8, 512)
+        sent = drawn(near, "sae-2", 8, 512)
         thieves.remember(octets_of(sent))
         assert far.dec_keys("sae-1", ids_of(sent)) == sent
     for node in bench.nodes:
@@ -201,7 +201,7 @@ def test_same_node_keys_are_gone_too(tmp_path: Path) -> None:
     bench.up()
     try:
         with bench.client("sae-1") as near, bench.client("sae-2") as far:
-            sent = near.enc_keys("sae-2", 8, 512)
+            sent = drawn(near, "sae-2", 8, 512)
             lay = thieves.remember(octets_of(sent))
             assert far.dec_keys("sae-1", ids_of(sent)) == sent
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from protokms.config.load import load
 from protokms.node.meter import MemoryMeter
 from protokms.sae import SaeError
-from tests.processes.real_lab import RealLab, eventually, exchange
+from tests.processes.real_lab import RealLab, drawn, eventually, exchange
 from transport import curve
 from transport.curve import CurveKey
 from transport.https import HttpsConnection
@@ -42,7 +42,7 @@ def reload(bench: RealLab, node: str) -> None:
 @pytest.mark.parametrize("by", ["id", "fingerprint"])
 def test_a_stolen_certificate_is_denied_without_a_restart(bench: RealLab, by: str) -> None:
     with bench.client("sae-1") as thief, bench.client("sae-2") as far:
-        waiting = thief.enc_keys("sae-2", 2)
+        waiting = drawn(thief, "sae-2", 2)
         bench.configure(
             "etsi014", "kms-1", deny=["sae-1" if by == "id" else fingerprint(bench, "sae-1")]
         )
@@ -64,7 +64,7 @@ def test_a_stolen_certificate_is_denied_without_a_restart(bench: RealLab, by: st
 
 def test_a_certificate_opens_only_what_is_its_own(bench: RealLab) -> None:
     with bench.client("sae-1") as near:
-        (key,) = near.enc_keys("sae-2")
+        (key,) = drawn(near, "sae-2")
         with pytest.raises(SaeError, match="not found"):
             near.dec_keys("sae-2", [key.key_id])
         with (

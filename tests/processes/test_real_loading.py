@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from protokms.sae import SaeClient, SaeError, SaeKey
-from tests.processes.real_lab import RealLab, eventually, exchange, pair
+from tests.processes.real_lab import RealLab, drawn, eventually, exchange, pair
 
 KEYS = 40
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
@@ -46,7 +46,7 @@ def test_kill_9_at_any_moment_of_a_start_loses_no_key(bench: RealLab) -> None:
     bench.up()
     bench.await_keys()
     with bench.client("sae-1") as near:
-        keys = [near.enc_keys("sae-2", 1)[0] for _ in range(KEYS)]
+        keys = [drawn(near, "sae-2", 1)[0] for _ in range(KEYS)]
     assert bench.terminate("kms-2") == 0  # it has marked them: they are loaded after it serves
     bench.rows_s = 0.1
     for moment in ("begins", "serves", "loads", "loads"):

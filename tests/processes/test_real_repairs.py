@@ -14,7 +14,7 @@ import pytest
 from protokms.node.ports import free
 from protokms.sae import SaeError
 from tests.processes.real_ears import windows
-from tests.processes.real_lab import RealLab, eventually, exchange, exit_code, pair, protokms
+from tests.processes.real_lab import RealLab, drawn, eventually, exchange, exit_code, pair, protokms
 
 pytestmark = pytest.mark.slow
 
@@ -97,7 +97,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
         made.up()
         made.await_keys()
         with made.client("sae-2") as far:
-            far.enc_keys("sae-1", 2)
+            drawn(far, "sae-1", 2)
     finally:
         made.down()
     return made.folder
@@ -152,7 +152,7 @@ def keys_in(bench: RealLab, harm: Harm) -> list[tuple[int, bytes, bytes]]:
 
 def test_a_store_that_is_put_right_again_has_all_its_keys(bench: RealLab) -> None:
     with bench.client("sae-2") as far:
-        waiting = far.enc_keys("sae-1", 2)
+        waiting = drawn(far, "sae-1", 2)
     assert bench.terminate("kms-1") == 0
     good = bench.store("kms-1").read_bytes()
     corrupt_row(bench)
@@ -230,9 +230,9 @@ def epoch(bench: RealLab, node: str, peer: str) -> int:
 def test_a_store_is_checked_reset_and_filled_anew_in_a_new_epoch(bench: RealLab) -> None:
     with bench.client("sae-1") as near, bench.client("sae-2") as far:
         before = exchange(near, far, 32)
-        there = near.enc_keys("sae-2", 2)
+        there = drawn(near, "sae-2", 2)
         bench.await_keys(2)  # an end that nobody has asked yet may have given its bits away
-        here = far.enc_keys("sae-1", 2)
+        here = drawn(far, "sae-1", 2)
     old = epoch(bench, "kms-2", "kms-1")
     config = "--config", config_of(bench, "kms-1")
     assert bench.terminate("kms-1") == 0
@@ -264,7 +264,7 @@ def test_a_store_is_checked_reset_and_filled_anew_in_a_new_epoch(bench: RealLab)
 
 def test_a_node_key_is_rotated_the_old_one_is_refused_and_keys_are_kept(bench: RealLab) -> None:
     with bench.client("sae-2") as far:
-        waiting = far.enc_keys("sae-1", 3)
+        waiting = drawn(far, "sae-1", 3)
     assert bench.terminate("kms-1") == 0
     home = bench.folder / "kms-1"
     before = bench.store("kms-1").read_bytes()

@@ -14,7 +14,7 @@ from protokms.lab import lab, topology
 from protokms.lab import run as lab_run
 from protokms.node.node import Node
 from protokms.sae import SaeClient, SaeError
-from tests.processes.real_lab import RealLab, eventually, exchange, pair
+from tests.processes.real_lab import RealLab, drawn, eventually, exchange, pair
 from transport.envelope import Envelope
 
 pytestmark = pytest.mark.slow
@@ -66,7 +66,7 @@ def test_a_spread_node_delivers_equal_keys_and_survives_the_loss_of_any_process(
 ) -> None:
     with spread.client("sae-1") as near, spread.client("sae-2") as far:
         before = exchange(near, far, 16)
-        waiting = near.enc_keys("sae-2", 3)
+        waiting = drawn(near, "sae-2", 3)
 
     for process in ("front", "links", "core"):
         victim = spread.process("kms-2", process)
@@ -104,7 +104,7 @@ def test_every_actor_that_can_be_placed_runs_in_a_process_of_its_own(tmp_path: P
         pids = lab_run.processes_of(bench.folder, bench.made.node("kms-2"))
         with bench.client("sae-1") as near, bench.client("sae-3") as far:
             eventually(lambda: has_keys_after_asking(near, "sae-3"), "keys over kms-2")
-            sent = near.enc_keys("sae-3", 4)
+            sent = drawn(near, "sae-3", 4)
             got = far.dec_keys("sae-1", [key.key_id for key in sent])
     finally:
         stubborn = bench.down()

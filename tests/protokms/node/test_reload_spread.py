@@ -116,7 +116,9 @@ def test_all_processes_take_part_in_a_reload_and_the_missing_one_is_named(
     eventually(lambda: ("reload_refused", "front") in alarms(file))
     assert ("reload_refused", "core") not in alarms(file)
     apart.write_text(text)
-    assert reload(file, capsys)[0] == 0
+    status, found = reload(file, capsys)
+
+    assert (status, found["refused"], found["not_reached"]) == (0, [], [])
     eventually(lambda: ("reload_refused", "front") not in alarms(file))
 
     assert run(["status", str(file), "--json"]) == 0
