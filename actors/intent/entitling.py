@@ -37,15 +37,17 @@ class Entitling(Part):
         self._keeper, self._controlled, self._wall = keeper, controlled, wall
         self._rights = OPEN
         self._until: dict[Address, float] = {}
-        """Who has asked, and until when it hears of changes."""
+        """Who has asked, and until when it hears of changes: the first to end comes first."""
 
     @handles(AskRights)
     def on_ask(self, _: AskRights) -> Rights:
         """Tell the rows of now, and for a while those of later."""
-        now = self._keeper.system.now()
+        now, sender = self._keeper.system.now(), self._keeper.sender
+        self._until.pop(sender, None)
+        self._forget(now)
         if len(self._until) >= ASKERS_MAX:
             raise Refused("busy", f"{ASKERS_MAX} have asked already")
-        self._until[self._keeper.sender] = now + 2 * FRESH_S
+        self._until[sender] = now + 2 * FRESH_S
         self.look()
         return self._rights
 
@@ -67,9 +69,13 @@ class Entitling(Part):
         if left:
             self._keeper.go_on(min(left), TimeIsUp())
 
+    def _forget(self, now: float) -> None:
+        """Forget who has asked no more for long, as a store that was removed."""
+        while self._until and next(iter(self._until.values())) <= now:
+            del self._until[next(iter(self._until))]
+
     def _tell(self) -> None:
-        now = self._keeper.system.now()
-        self._until = {to: until for to, until in self._until.items() if until > now}
+        self._forget(self._keeper.system.now())
         for to in self._until:
             self._keeper.tell(to, self._rights)
 

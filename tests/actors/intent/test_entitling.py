@@ -2,11 +2,16 @@
 
 from dataclasses import replace
 
+import pytest
+
+from actors.intent import entitling
 from actors.intent.entitling import rights_of
 from actors.intent.rows import Body, Kept
 from actors.protocol import intent
-from actors.protocol.intent import Application, Policy
-from actors.protocol.rights import Entitled, Rights, Rule
+from actors.protocol.common import Failed
+from actors.protocol.intent import Application, Edit, Policy, Write
+from actors.protocol.rights import FRESH_S, AskRights, Entitled, Rights, Rule
+from protokms.testing.kms import KmsNetwork
 
 NOW = 1_000.0
 APP = Application("ann", ("bob",))
@@ -54,3 +59,42 @@ def test_policies_stand_in_their_order_and_those_of_one_order_by_name() -> None:
     found = rights(kept("b", two), kept("c", one), kept("a", two)).rules
 
     assert found == (Rule("c", one), Rule("a", two), Rule("b", two))
+
+
+def test_who_has_asked_no_more_for_long_leaves_room_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(entitling, "ASKERS_MAX", 3)
+    kms = KmsNetwork("a--b")
+    kms.advance(3 * FRESH_S)  # stores that nobody asks for keys ask no more
+    known = kms.cluster.probe("known@a")
+    known.question("intent@a", AskRights())
+    found = [kms.cluster.ask("intent@a", AskRights()) for _ in range(3)]
+    known.question("intent@a", AskRights())
+    kms.advance(2 * FRESH_S)
+    later = kms.cluster.ask("intent@a", AskRights())
+
+    assert [isinstance(it, Rights) for it in found] == [True, True, False]
+    assert found[2] == Failed(code="busy", why="3 have asked already")
+    assert [isinstance(it, Rights) for it in known.received] == [True, True]
+    assert isinstance(later, Rights)
+    kms.cluster.close()
+
+
+def test_who_asks_again_in_time_hears_of_changes_and_who_does_not_is_forgotten() -> None:
+    kms = KmsNetwork("a--b")
+    one, two = (kms.cluster.probe(f"{name}@a") for name in ("one", "two"))
+    for probe in (one, two):
+        probe.question("intent@a", AskRights())
+    kms.advance(FRESH_S)
+    one.question("intent@a", AskRights())
+    kms.advance(1.5 * FRESH_S)
+    for probe in (one, two):
+        probe.clear()
+
+    edit = Edit(intent.PUT, intent.POLICY, "no", policy=Policy(1, ("*",), ("*",), allow=False))
+    kms.cluster.ask("intent@a", Write(owner=intent.CLI, edits=(edit,)))
+
+    assert [it.rules[0].name for it in one.of(Rights)] == ["no"]
+    assert two.of(Rights) == []
+    kms.cluster.close()
