@@ -1,8 +1,8 @@
 """Keys for masters here, out of the bits both ends share: reserved, then allocated (R9)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from actors.base import Clock, Context, Later, Part, handles
 from actors.crypto import one_time_pad
@@ -21,6 +21,7 @@ from actors.protocol.grants import SEALED, Grant, Piece
 from actors.protocol.keys import check_request
 from actors.rights.fair_queue import FairQueue
 from actors.rights.gate import Gate, Request
+from actors.rights.spending import NOTHING, Charge
 from actors.storage.group_commit import GroupCommit
 from actors.sync.accounts import Accounts
 from actors.sync.demand import Demand
@@ -37,7 +38,8 @@ ANNOUNCED_MAX = 128
 """Grants of one announcement."""
 
 
-class Asked(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Asked:
     """A request that has no bits yet."""
 
     ask: keys.GetKey | keys.Prepare
@@ -45,6 +47,8 @@ class Asked(NamedTuple):
     until: float
     words: int = 0
     """How often the peer had said by then what is not fetched."""
+    charge: Charge = NOTHING
+    """What it has taken of its rates."""
 
     @property
     def octets(self) -> int:
@@ -218,7 +222,9 @@ class Allocation(Part):
     def _reserve(self, asked: Asked) -> None:
         """Set bits aside for a request; it is served with all that came together."""
         ask, needed = asked.ask, asked.octets
-        self._check_ends(ask.master, ask.slaves)  # while it waited SAEs may have moved
+        self._serving.check()  # it may have waited: for rights, for the peer, for word of it
+        self._check_touch()
+        self._check_ends(ask.master, ask.slaves)
         self._check_rights(ask)
         if isinstance(ask, keys.GetKey):
             unsure = self._limits.must_ask(ask.master, ask.slaves, needed, asked.words)
@@ -233,7 +239,7 @@ class Allocation(Part):
             raise Refused("busy", "too many requests wait for the other KMS")
         self._shares.reserve(needed, self._stream.stock)
         self._reserves.take(asked.pair, needed, self._context.clock.now)
-        self._gate.take(ask.master, ask.slaves, ask.number * ask.size)
+        asked.charge = self._gate.take(ask.master, ask.slaves, ask.number * ask.size)
         self._asked.put(asked.pair, needed, asked)
 
     def _check_stock(self, pair: Pair, octets: int) -> None:
@@ -273,17 +279,17 @@ class Allocation(Part):
         if isinstance(asked.ask, keys.Prepare) and self._is_wanted(asked):
             del self._prepares[asked.ask.grant]
 
-    def _give_back(self, ask: keys.GetKey | keys.Prepare) -> None:
-        """No bit was given for it: it counts towards no rate."""
-        self._gate.give_back(ask.master, ask.slaves, ask.number * ask.size)
+    def _give_up(self, asked: Asked, code: str, why: str) -> None:
+        """No bit is given for it, and it counts towards no rate; who waits for it is told."""
+        self._shares.release(asked.octets)
+        self._gate.give_back(asked.charge)
+        if self._is_wanted(asked):
+            self._forget(asked)
+            asked.answer(Failed(code=code, why=why))
 
     def _pass_over(self, asked: Asked) -> None:
         """Nobody waits for it any more, or it has waited too long and is told so."""
-        self._shares.release(asked.octets)
-        self._give_back(asked.ask)
-        if self._is_wanted(asked):
-            self._forget(asked)
-            asked.answer(Failed(code="timeout", why="no usable key material in time"))
+        self._give_up(asked, "timeout", "no usable key material in time")
 
     # Allocation
 
@@ -300,9 +306,11 @@ class Allocation(Part):
         while len(made) < ANNOUNCED_MAX and (asked := self._next(now)):
             if self._is_over(asked, now):
                 self._pass_over(asked)
+            elif not self._may_still(asked):
+                continue
             elif isinstance(asked.ask, keys.Prepare):
                 self._seal(asked, asked.ask, now)
-            elif self._still_fits(asked, asked.ask):
+            else:
                 made.append(self._allocate(asked, asked.ask, now))
         self._segments.lease_ahead()
         if made:
@@ -318,16 +326,20 @@ class Allocation(Part):
         self._segments.lease_more(asked.octets)
         return self._asked.take_other(lambda octets: octets <= self._stream.usable)
 
-    def _still_fits(self, asked: Asked, ask: keys.GetKey) -> bool:
-        """Whether the limits of `local` grants hold after all that was answered meanwhile (R12)."""
-        if self._options.mode != "local":
-            return True
+    def _may_still(self, asked: Asked) -> bool:
+        """Whether a request may have its bits after all that has changed while it waited for them.
+
+        SAEs may have moved, a row may deny them keys; and the limits of `local` grants must hold
+        after all that was answered meanwhile (R12).
+        """
+        ask = asked.ask
         try:
-            self._limits.check(ask.master, ask.slaves, asked.octets)
+            self._check_ends(ask.master, ask.slaves)
+            self._gate.permit(ask.master, ask.slaves)
+            if self._options.mode == "local" and isinstance(ask, keys.GetKey):
+                self._limits.check(ask.master, ask.slaves, asked.octets)
         except Refused as no:
-            self._shares.release(asked.octets)
-            self._give_back(ask)
-            asked.answer(Failed(code=no.code, why=str(no)))
+            self._give_up(asked, no.code, str(no))
             return False
         return True
 
@@ -389,7 +401,7 @@ class Allocation(Part):
         """Who waits for bits of the old epoch waits in vain."""
         vain = [asked for asked in self._asked if self._is_wanted(asked)]
         for asked in self._asked:
-            self._give_back(asked.ask)
+            self._gate.give_back(asked.charge)
         for asked in vain:
             self._forget(asked)
         self._asked.clear()

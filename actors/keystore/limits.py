@@ -177,7 +177,7 @@ class Limits(Part):
         return self._gate.tell_when_known(partial(self._stock, ask))
 
     def _stock(self, ask: keys.GetStatus) -> keys.Stock:
-        self._gate.check(ask.master, (ask.slave,))
+        self._gate.permit(ask.master, (ask.slave,))
         self._demand.named()
         stored = 0
         serves = not (self._peer.state.frozen or self._serving.stopped)

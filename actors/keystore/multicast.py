@@ -111,7 +111,7 @@ class Multicast(Actor):
 
     def _begin(self, ask: keys.GetMulticast, answer: Later) -> None:
         self._check(ask)  # while it waited SAEs may have left
-        self._gate.check(ask.master, ask.slaves)
+        self._gate.permit(ask.master, ask.slaves)
         shares: dict[str, list[str]] = {}
         for slave in ask.slaves:
             shares.setdefault(self._homes[slave], []).append(slave)

@@ -119,6 +119,7 @@ class OwnStore(Actor):
         self.gate.when_known(Request(serve, answer, until))
 
     def _draw(self, ask: keys.GetKey, answer: Later) -> None:
+        self.serving.check()  # the node may be stopping since it has waited
         total = ask.number * ask.size
         self.accounts.wanted(ask.master, ask.slaves, self.system.now())
         self.gate.check(ask.master, ask.slaves, total)
@@ -166,6 +167,7 @@ class OwnStore(Actor):
     def _give(self, ask: keys.Prepare, answer: Later) -> None:
         if self._giving.pop(ask.grant, None) is not answer:
             raise Refused("timeout", "taken back")
+        self.serving.check()
         self.gate.check(ask.master, ask.slaves, len(ask.octets))
         self.held.check_room(ask.master, ask.slaves, len(ask.octets))
         self._hold(ask, ask.grant, ask.octets.reveal())
@@ -192,7 +194,7 @@ class OwnStore(Actor):
         return self.gate.tell_when_known(partial(self._stock, ask))
 
     def _stock(self, ask: keys.GetStatus) -> keys.Stock:
-        self.gate.check(ask.master, (ask.slave,))
+        self.gate.permit(ask.master, (ask.slave,))
         room = self.held.room(ask.master, ask.slave) // ask.size
         most = self.options.max_undelivered_bits_per_pair // 8 // ask.size
         may = self.gate.count(ask.master, ask.slave, ask.size)

@@ -106,6 +106,25 @@ class AskTurn(Message):
 
 
 @local
+class CheckRate(Message):
+    """May these have so many octets now? `multicast` asks before bits are spent at other stores.
+
+    Answered with `WithinRate`, or refused for the reason that `Prepare` would be by rows. `ahead`
+    are octets of requests before it, for which the store has not been asked yet.
+    """
+
+    master: str
+    slaves: tuple[str, ...]
+    octets: int
+    ahead: int = 0
+
+
+@local
+class WithinRate(Message):
+    """They may."""
+
+
+@local
 class GetMulticast(Message):
     """Allocate the same keys for SAEs at several KMSs; to `multicast`, answered with `Keys`."""
 

@@ -8,7 +8,7 @@ from actors.base import Context, Later, Part, handles
 from actors.protocol import intent, keys, rights
 from actors.protocol.common import Failed, Refused
 from actors.rights.right import Home, Least, Limit, Right, joint, right_of
-from actors.rights.spending import Spending
+from actors.rights.spending import NOTHING, Charge, Spending
 from transport.envelope import Address
 from transport.message import Message, local
 
@@ -145,40 +145,47 @@ class Gate(Part):
 
     # What a pair may have
 
-    def check(self, master: str, slaves: tuple[str, ...], octets: int = 0) -> None:
-        """Refuse what any of these pairs may not have, as far as is known.
+    def permit(self, master: str, slaves: tuple[str, ...]) -> tuple[Limit, ...]:
+        """Refuse pairs that may have nothing at all, as far as is known: `not_permitted`.
 
-        `not_permitted`: nothing at all; `over_rate`: not so many octets now.
+        Return the limits of those that may have something.
         """
-        wait, limit = self._wait(master, slaves, octets)
-        if limit and wait:
-            raise self._refused("over_rate", f"{limit.rule} gives {limit.rate:,} bit/s")
-
-    def _wait(
-        self, master: str, slaves: tuple[str, ...], octets: int
-    ) -> tuple[float, Limit | None]:
         if not self._is_fresh:
             self._ask()
         joint = self._joint(master, slaves)
         if joint.no:
             raise self._refused("not_permitted", joint.no)
-        if not joint.limits:
+        return joint.limits
+
+    def check(self, master: str, slaves: tuple[str, ...], octets: int, ahead: int = 0) -> None:
+        """Refuse these too if they may not have so many octets now: `over_rate`.
+
+        `ahead` are octets that are to be taken before.
+        """
+        wait, limit = self._wait(master, slaves, octets, ahead)
+        if limit and wait:
+            raise self._refused("over_rate", f"{limit.rule} gives {limit.rate:,} bit/s")
+
+    def _wait(
+        self, master: str, slaves: tuple[str, ...], octets: int, ahead: int = 0
+    ) -> tuple[float, Limit | None]:
+        limits = self.permit(master, slaves)
+        if not limits:
             return 0.0, None
-        return self._spending.wait(joint.limits, 8 * octets, self._now)
+        return self._spending.wait(limits, 8 * octets, self._now, 8 * ahead)
 
     def _refused(self, code: str, why: str) -> Refused:
         self._context.system.meter.add("protokms_rights_refused", code=code)
         return Refused(code, why)
 
-    def take(self, master: str, slaves: tuple[str, ...], octets: int) -> None:
+    def take(self, master: str, slaves: tuple[str, ...], octets: int) -> Charge:
         """So many octets of keys are set aside for these."""
-        if limits := self._joint(master, slaves).limits:
-            self._spending.take(limits, 8 * octets, self._now)
+        limits = self._joint(master, slaves).limits
+        return self._spending.take(limits, 8 * octets, self._now) if limits else NOTHING
 
-    def give_back(self, master: str, slaves: tuple[str, ...], octets: int) -> None:
-        """No keys were made of them."""
-        if limits := self._joint(master, slaves).limits:
-            self._spending.give_back(limits, 8 * octets, self._now)
+    def give_back(self, charge: Charge) -> None:
+        """No keys were made of what was taken so."""
+        self._spending.give_back(charge, self._now)
 
     def count(self, master: str, slave: str, size: int) -> int | None:
         """Return how many keys of so many octets a pair may have now; None: there is no limit."""
@@ -222,6 +229,15 @@ class Gate(Part):
     def _turn(self, ask: keys.AskTurn) -> keys.Wait:
         wait, _ = self._wait(ask.master, ask.slaves, ask.octets)
         return keys.Wait(seconds=wait)
+
+    @handles(keys.CheckRate)
+    def on_check_rate(self, ask: keys.CheckRate) -> Later:
+        """Say whether these may have keys now, as far as rows say."""
+        return self.tell_when_known(partial(self._within_rate, ask))
+
+    def _within_rate(self, ask: keys.CheckRate) -> keys.WithinRate:
+        self.check(ask.master, ask.slaves, ask.octets, ask.ahead)
+        return keys.WithinRate()
 
     @property
     def _now(self) -> float:

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from actors.rights.right import Limit
 from actors.runtime.bucket import Bucket, micros
@@ -10,20 +11,33 @@ SCOPES_MAX = 1 << 16
 """Limits in use at a time; past it the one that was not used for longest begins anew."""
 
 
+class Charge(NamedTuple):
+    """What was taken for one request, and where: it is given back there, whatever rows say then."""
+
+    buckets: tuple[Bucket, ...]
+    bits: int
+
+
+NOTHING = Charge((), 0)
+
+
 class Spending:
     """Asked before bits are given, told when they are; times are seconds."""
 
     def __init__(self) -> None:
         self._buckets: OrderedDict[tuple[str, ...], Bucket] = OrderedDict()
 
-    def wait(self, limits: Iterable[Limit], bits: int, now: float) -> tuple[float, Limit | None]:
-        """Return in how many seconds all of them let so many bits pass, and which is the last."""
+    def wait(
+        self, limits: Iterable[Limit], bits: int, now: float, ahead: int = 0
+    ) -> tuple[float, Limit | None]:
+        """Return in how many seconds all of them let so many bits pass, and which is the last.
+
+        `ahead` are bits that pass before, and are not taken yet.
+        """
         longest, found = 0, None
         for limit in limits:
-            bucket = self._buckets.get(limit.scope)
-            if bucket is None or bucket.rate != limit.rate:
-                continue  # as good as full
-            micro = bucket.wait(bits, micros(now))
+            bucket = self._there(limit, now) or Bucket(limit.rate, micros(now))
+            micro = bucket.wait(bits, micros(now), ahead)
             if micro > longest:
                 longest, found = micro, limit
         return longest / micros(1.0), found
@@ -40,19 +54,28 @@ class Spending:
         passes = not self.wait(limits, least, now)[0]
         return max(there, least) if passes else 0
 
-    def take(self, limits: Iterable[Limit], bits: int, now: float) -> None:
+    def take(self, limits: Iterable[Limit], bits: int, now: float) -> Charge:
         """So many bits are given."""
-        for limit in limits:
-            self._bucket(limit, now).take(bits, micros(now))
+        buckets = tuple(self._bucket(limit, now) for limit in limits)
+        for bucket in buckets:
+            bucket.take(bits, micros(now))
+        return Charge(buckets, bits)
 
-    def give_back(self, limits: Iterable[Limit], bits: int, now: float) -> None:
+    def give_back(self, charge: Charge, now: float) -> None:
         """They were not given after all."""
-        for limit in limits:
-            self._bucket(limit, now).give_back(bits, micros(now))
+        for bucket in charge.buckets:
+            bucket.give_back(charge.bits, micros(now))
+
+    def _there(self, limit: Limit, now: float) -> Bucket | None:
+        """Return the bucket of a limit, if it has one; the row may have another rate by now."""
+        bucket = self._buckets.get(limit.scope)
+        if bucket and bucket.rate != limit.rate:
+            bucket.change(limit.rate, micros(now))
+        return bucket
 
     def _bucket(self, limit: Limit, now: float) -> Bucket:
-        bucket = self._buckets.get(limit.scope)
-        if bucket is None or bucket.rate != limit.rate:
+        bucket = self._there(limit, now)
+        if bucket is None:
             bucket = self._buckets[limit.scope] = Bucket(limit.rate, micros(now))
             if len(self._buckets) > SCOPES_MAX:
                 self._buckets.popitem(last=False)

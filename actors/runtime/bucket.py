@@ -43,9 +43,9 @@ class Bucket:
         """Whether it is as one that was never used."""
         return self._fill(now) == self._most
 
-    def wait(self, bits: int, now: int) -> int:
-        """Return in how many microseconds so many bits may pass; 0: now."""
-        missing = min(bits * _US, self._most) - self._fill(now)
+    def wait(self, bits: int, now: int, ahead: int = 0) -> int:
+        """Return in how many microseconds so many bits may pass, after those `ahead`; 0: now."""
+        missing = min(bits * _US, self._most) + ahead * _US - self._fill(now)
         return max(0, -(-missing // self.rate))
 
     def take(self, bits: int, now: int) -> None:
@@ -55,6 +55,12 @@ class Bucket:
     def take_up_to(self, bits: int, now: int) -> None:
         """Take so many, or what there is: no debt is made."""
         self._level = max(0, self._fill(now) - bits * _US)
+
+    def change(self, rate: int, now: int) -> None:
+        """Have another rate from now on: a debt stays one, and what is full stays full."""
+        full = self.is_full(now)
+        self.rate = rate
+        self._level = self._most if full else min(self._level, self._most)
 
     def give_back(self, bits: int, now: int) -> None:
         """Put back what was taken for nothing."""

@@ -57,6 +57,15 @@ def test_a_request_larger_than_the_bucket_passes_when_it_is_full_and_leaves_a_de
     assert bucket.wait(256, 0) == 256 * S // 10
 
 
+def test_what_is_ahead_passes_first() -> None:
+    bucket = Bucket(10, 0)
+
+    assert bucket.wait(20, 0, ahead=20) == 0
+    assert bucket.wait(20, 0, ahead=25) == 5 * S // 10
+    assert bucket.wait(256, 0, ahead=1) == S // 10
+    assert bucket.bits(0) == 40
+
+
 def test_what_is_given_back_is_there_again_and_never_more() -> None:
     bucket = Bucket(10, 0)
     bucket.take(30, 0)
