@@ -14,6 +14,7 @@ from actors.protocol import keys, peers, rights, sessions
 from actors.protocol.common import Failed, Health, Healthy, Refused
 from actors.protocol.keys import check_request
 from actors.rights.gate import Gate, Request
+from actors.rights.right import Limit
 from transport.envelope import Address
 from transport.message import Message, Secret, local
 
@@ -53,6 +54,15 @@ class Round:
     missing: set[str]
     asked: dict[str, None] = field(default_factory=dict)
     """Stores that may hold the grant: they take it back if it comes to nothing. In order."""
+    limits: dict[str, frozenset[Limit]] = field(default_factory=dict)
+    """Limits of the slaves at each KMS, where there are any."""
+    unsure: set[str] = field(default_factory=set)
+    """Stores that have not said yet whether these let them give so much: none is given before."""
+
+    @property
+    def total(self) -> int:
+        """How many octets it takes of each rate."""
+        return self.ask.number * self.ask.size
 
 
 class Multicast(Actor):
@@ -106,15 +116,18 @@ class Multicast(Actor):
         """Give the keys to all stores concerned at once; `Refused` spends nothing."""
         self._check(ask)
         answer, until = self.later(), self.system.now() + self._patience_s
-        self._gate.when_known(Request(partial(self._begin, ask, answer), answer, until))
+        self._gate.when_known(Request(partial(self._begin, ask, answer, until), answer, until))
         return answer
 
-    def _begin(self, ask: keys.GetMulticast, answer: Later) -> None:
+    def _begin(self, ask: keys.GetMulticast, answer: Later, until: float) -> None:
         self._check(ask)  # while it waited SAEs may have left
         self._gate.permit(ask.master, ask.slaves)
         shares: dict[str, list[str]] = {}
         for slave in ask.slaves:
             shares.setdefault(self._homes[slave], []).append(slave)
+        permit = partial(self._gate.permit, ask.master)
+        found = {kms: frozenset(permit(tuple(some))) for kms, some in shares.items()}
+        limits = {kms: some for kms, some in found.items() if some}
         total = ask.number * ask.size
         if len(self._open) >= ROUNDS_MAX or self._octets + total > OCTETS_MAX:
             raise Refused("busy", "too many requests for several KMSs at a time")
@@ -123,14 +136,18 @@ class Multicast(Actor):
             ask,
             answer,
             Secret(self.system.random(total)),
-            self.system.now() + self._patience_s,
+            until,
             {kms: tuple(slaves) for kms, slaves in shares.items()},
             set(shares),
+            limits=limits,
+            unsure=set(limits),
         )
         self._open[grant] = made
         self._octets += total
-        for kms in made.shares:
-            self._give(grant, kms)
+        for kms in limits:
+            self._check_rate(grant, kms)
+        if not limits:
+            self._give_all(grant)
 
     def _check(self, ask: keys.GetMulticast) -> None:
         if not self._homes:
@@ -144,6 +161,49 @@ class Multicast(Actor):
             raise Refused("not_allowed", "a slave SAE is not known in this network")
 
     # One store of a round
+
+    def _check_rate(self, grant: bytes, kms: str) -> None:
+        """Ask whether a store would give so much now: its refusal would burn bits at the others.
+
+        It knows what its pairs have had; here nobody does (decision 0039).
+        """
+        made = self._open[grant]
+        left = made.until - self.system.now()
+        body = keys.CheckRate(
+            master=made.ask.master,
+            slaves=made.shares[kms],
+            octets=made.total,
+            ahead=self._ahead(grant, kms),
+        )
+
+        def checked(reply: Message) -> None:
+            if grant not in self._open:
+                return
+            if isinstance(reply, Failed) and reply.code not in sessions.SOON:
+                self._fail(grant, reply)
+                return
+            made.unsure.discard(kms)  # one that is not there yet has given nothing
+            if not made.unsure:
+                self._give_all(grant)
+
+        self.ask(self._store(kms), body, checked, max(left, 0.0))
+
+    def _ahead(self, grant: bytes, kms: str) -> int:
+        """Octets that rounds before this one will take of the same rates, once stores allow it."""
+        mine = self._open[grant].limits[kms]
+        others = (it for id_, it in self._open.items() if id_ != grant and it.unsure)
+        return sum(it.total for it in others if not mine.isdisjoint(it.limits.get(kms, ())))
+
+    def _give_all(self, grant: bytes) -> None:
+        made = self._open[grant]
+        try:
+            self._check(made.ask)  # while stores were asked SAEs may have left, or rows changed
+            self._gate.permit(made.ask.master, made.ask.slaves)
+        except Refused as no:
+            self._fail(grant, Failed(code=no.code, why=str(no)))
+            return
+        for kms in made.shares:
+            self._give(grant, kms)
 
     def _give(self, grant: bytes, kms: str) -> None:
         made = self._open[grant]
@@ -239,8 +299,7 @@ class Multicast(Actor):
         self.log.info("multicast_refused", code=failed.code, kmss=len(made.shares))
 
     def _close(self, grant: bytes) -> None:
-        ask = self._open.pop(grant).ask
-        self._octets -= ask.number * ask.size
+        self._octets -= self._open.pop(grant).total
 
     @handles(Health)
     def health(self, _: Health) -> Healthy:

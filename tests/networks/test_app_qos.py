@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from actors.protocol import intent, keys
+from actors.protocol import grants, intent, keys
 from actors.protocol.common import Failed
 from actors.protocol.intent import Application, Denied, Edit, Happened, Write, Written
 from actors.runtime.bucket import DEPTH_S
 from protokms.testing.kms import KmsNetwork
+from transport.codec import decode
 from transport.message import Message
 
 SAES = {"ann": "a", "amy": "a", "bob": "b", "bert": "b", "cleo": "c"}
@@ -18,10 +19,16 @@ MAX = 1_024
 BURST = MAX * DEPTH_S // BITS
 """Keys at once, as long as nothing was had before."""
 APP = Application("ann", ("bob",), max_bandwidth=MAX)
+APP_ID = intent.application_id("ann", ("bob",))
 
 
-def network(link: float = RATE, **store: Any) -> KmsNetwork:
-    kms = KmsNetwork("a--b b--c", saes=SAES, link={"rate_bit_s": link}, store=store)
+def network(
+    link: float = RATE, seed: int = 0, *, shuffle: bool = False, **store: Any
+) -> KmsNetwork:
+    link_options = {"rate_bit_s": link}
+    kms = KmsNetwork(
+        "a--b b--c", saes=SAES, link=link_options, store=store, seed=seed, shuffle=shuffle
+    )
     kms.advance(6.0)
     return kms
 
@@ -101,6 +108,55 @@ def test_several_slaves_of_an_application_share_its_rate() -> None:
 
     assert served(kms, "ann", "bob", "bert", most=BURST // 2) == BURST // 2
     assert served(kms, "ann", "bert") in (BURST // 2, BURST // 2 + 1)
+
+
+def sealed_at(kms: KmsNetwork) -> list[str]:
+    """Have a session with c, then watch at which nodes keys are brought that were drawn at a."""
+    assert isinstance(kms.enc("ann", "cleo", wait=20.0), keys.Keys)
+    kms.advance(6.0)
+    write(kms, APP)
+    sealed: list[str] = []
+
+    def watch(what: str, sender: str, to: str, octets: bytes) -> None:
+        if what == "posted" and isinstance(decode(octets, sender).body, grants.GrantSealed):
+            sealed.append(to)
+
+    kms.cluster.net.watchers.append(watch)
+    return sealed
+
+
+def test_a_rate_that_is_spent_burns_no_bits_at_the_stores_of_other_slaves() -> None:
+    kms = network()
+    sealed = sealed_at(kms)
+    served(kms, "ann", "bob")
+
+    answers = [kms.enc("ann", "bob", "cleo", "amy", wait=0.0) for _ in range(8)]
+
+    assert {code(it) for it in answers} == {"over_rate"}
+    assert {it.why for it in answers if isinstance(it, Failed)} == {
+        f"application {APP_ID} gives 1,024 bit/s"
+    }
+    assert sealed == []
+    kms.advance(1.0)
+    assert isinstance(kms.enc("ann", "bob", "cleo", "amy"), keys.Keys)
+    assert sorted(set(sealed)) == ["b", "c"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_many_requests_at_once_those_past_the_rate_burn_no_bits_either(seed: int) -> None:
+    kms = network(seed=seed, shuffle=True)
+    sealed = sealed_at(kms)
+    asker = kms.cluster.probe("etsi014@a")
+    ask = keys.GetMulticast(master="ann", slaves=("bob", "cleo"), number=1, size=BITS // 8)
+
+    for _ in range(BURST + 12):
+        asker.question("multicast@a", ask)
+    kms.cluster.settle()
+    kms.advance(0.2)
+
+    answers = [code(it) for it in asker.received]
+    assert sorted(answers) == [""] * BURST + ["over_rate"] * 12
+    assert sorted(sealed) == ["b"] * BURST + ["c"] * BURST
 
 
 def test_keys_that_were_not_made_count_towards_no_rate() -> None:

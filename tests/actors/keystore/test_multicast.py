@@ -1,6 +1,7 @@
 """The same keys for SAEs at several KMSs: all hold them, or nobody gets any."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from actors.keystore.options import StoreOptions, StorePlan
 from actors.keystore.own_store import OwnStore
 from actors.protocol import keys, peers, rights, sessions
 from actors.protocol.common import Failed, Health, Healthy
+from actors.protocol.intent import Application, Policy
 from protokms.testing.cluster import Cluster
 from protokms.testing.probe import Probe
 from protokms.testing.steps import StepSystem
@@ -316,6 +318,151 @@ def test_an_sae_that_leaves_while_its_rights_are_asked_for_is_refused() -> None:
     gone = Failed(code="not_allowed", why="a slave SAE is not known in this network")
     assert asker.received == [gone]
     cluster.close()
+
+
+def test_a_request_that_has_waited_for_rights_has_what_is_left_of_its_time() -> None:
+    cluster = Cluster("a", careful)
+    manager, asker = cluster.probe("peer_manager@a"), cluster.probe("etsi014@a")
+    manager.on(peers.Subscribe, LOCATED)
+    cluster.advance(1.0)
+    for kms in ("b", "c"):
+        cluster.probe(f"key_store/{kms}@a")  # they never answer
+    asker.question("multicast@a", want("sae-2", "sae-3"))
+    cluster.advance(PATIENCE_S / 2)
+    cluster.probe("intent@a").on(rights.AskRights, rights.OPEN)
+    cluster.advance(PATIENCE_S / 2)
+
+    assert asker.received == [Failed(code="timeout", why="no answer")]
+    cluster.close()
+
+
+# Rates
+
+
+SLOW = rights.Rights(
+    controlled=False,
+    entitled={
+        ("sae-1", "sae-3"): rights.Entitled(
+            "1", Application("sae-1", ("sae-3",), max_bandwidth=1_024)
+        )
+    },
+)
+OVER_RATE = Failed(code="over_rate", why="application 1 gives 1,024 bit/s")
+
+
+@pytest.fixture
+def limited(network: Network) -> Network:
+    """Rows give few bits for an SAE at c."""
+    network.cluster.tell("multicast@a", SLOW, sender="intent@a")
+    return network
+
+
+def test_what_a_rate_refuses_at_one_store_is_given_to_none(limited: Network) -> None:
+    limited.stores["c"].on(keys.CheckRate, OVER_RATE)
+
+    assert limited.ask(want("sae-2", "sae-3", "sae-1b")) == OVER_RATE
+
+    ask = keys.CheckRate(master="sae-1", slaves=("sae-3",), octets=64)
+    assert limited.stores["c"].received == [ask]
+    assert limited.stores["b"].received == []
+
+
+def test_what_a_rate_allows_is_given_after_all_stores_that_have_one_said_so(
+    limited: Network,
+) -> None:
+    heard: list[tuple[str, int]] = []
+
+    def allow(_: keys.CheckRate) -> Message:
+        heard.append(("c", len(limited.gives("b"))))
+        return keys.WithinRate()
+
+    limited.stores["c"].on(keys.CheckRate, allow)
+
+    assert isinstance(limited.ask(want("sae-2", "sae-3")), keys.Keys)
+    assert isinstance(limited.ask(want("sae-2", "sae-1b")), keys.Keys)
+    assert heard == [("c", 0)]
+
+
+def test_what_requests_ahead_will_take_of_a_rate_counts_until_it_is_given(
+    limited: Network,
+) -> None:
+    asker = limited.cluster.probe("etsi014@a")
+    limited.stores["c"].on(keys.CheckRate, lambda _: None)
+
+    def ask(*slaves: str, number: int) -> None:
+        asker.question("multicast@a", want(*slaves, number=number))
+        limited.cluster.settle()
+
+    ask("sae-2", "sae-3", number=1)
+    ask("sae-2b", "sae-3", number=2)
+    first = next(it for it in limited.stores["c"].envelopes)
+    answer = Envelope(first.to, first.sender, keys.WithinRate(), first.token, answer=True)
+    limited.cluster.nodes["a"].send(answer)
+    limited.cluster.settle()
+    ask("sae-2", "sae-3", number=4)
+    ask("sae-2", "sae-2b", "sae-1b", number=8)
+
+    asked = limited.stores["c"].of(keys.CheckRate)
+    assert [(it.octets // 32, it.ahead // 32) for it in asked] == [(1, 0), (2, 1), (4, 2)]
+
+
+@pytest.mark.parametrize("code", sessions.SOON)
+def test_a_store_that_cannot_say_yet_is_given_as_if_there_were_no_rate(
+    limited: Network, code: str
+) -> None:
+    limited.stores["c"].on(keys.CheckRate, Failed(code=code, why=""))
+
+    assert isinstance(limited.ask(want("sae-2", "sae-3")), keys.Keys)
+
+
+def test_silence_of_a_store_about_its_rate_gives_to_none(limited: Network) -> None:
+    limited.stores["c"].on(keys.CheckRate, lambda _: None)
+
+    made = limited.ask(want("sae-2", "sae-3"), wait=PATIENCE_S)
+
+    assert made == Failed(code="timeout", why="no answer")
+    assert limited.gives("b") == limited.gives("c") == []
+
+
+@pytest.mark.parametrize("what", ["an SAE leaves", "a row denies"])
+def test_what_changes_while_stores_say_whether_rates_allow_counts(
+    limited: Network, what: str
+) -> None:
+    deny = replace(SLOW, rules=(rights.Rule("no", Policy(1, ("*",), ("sae-2",), allow=False)),))
+    left = {sae: kms for sae, kms in HOMES.items() if sae != "sae-2"}
+    asker = limited.cluster.probe("etsi014@a")
+    limited.stores["c"].on(keys.CheckRate, lambda _: None)
+    asker.question("multicast@a", want("sae-2", "sae-3"))
+    limited.cluster.settle()
+    asked = limited.stores["c"].envelopes[-1]
+
+    if what == "a row denies":
+        limited.cluster.tell("multicast@a", deny, sender="intent@a")
+    else:
+        limited.manager.say("multicast@a", peers.Located(serial=2, here="a", homes=left))
+    limited.cluster.settle()
+    answer = Envelope(asked.to, asked.sender, keys.WithinRate(), asked.token, answer=True)
+    limited.cluster.nodes["a"].send(answer)
+    limited.cluster.settle()
+
+    codes = [it.code for it in asker.received if isinstance(it, Failed)]
+    assert codes == ["not_permitted" if what == "a row denies" else "not_allowed"]
+    assert limited.gives("b") == limited.gives("c") == []
+
+
+def test_an_answer_about_a_rate_that_comes_after_the_end_changes_nothing(
+    limited: Network,
+) -> None:
+    network = limited
+    both = {("sae-1", sae): SLOW.entitled["sae-1", "sae-3"] for sae in ("sae-2", "sae-3")}
+    network.cluster.tell("multicast@a", replace(SLOW, entitled=both), sender="intent@a")
+    network.stores["b"].on(keys.CheckRate, OVER_RATE)
+    network.stores["c"].on(keys.CheckRate, keys.WithinRate())
+
+    assert network.ask(want("sae-3", "sae-2")) == OVER_RATE
+
+    assert network.gives("b") == network.gives("c") == []
+    assert network.ends("b") == network.ends("c") == []
 
 
 def test_a_request_that_nobody_waits_for_any_more_draws_no_keys() -> None:
