@@ -1,5 +1,6 @@
 """What SAEs may have, told to those who give keys out: they keep to it, and refuse by it."""
 
+import math
 from collections.abc import Callable, Iterable
 from types import MappingProxyType
 from typing import Protocol
@@ -36,6 +37,8 @@ class Entitling(Part):
     def __init__(self, keeper: Keeper, *, controlled: bool, wall: Callable[[], float]) -> None:
         self._keeper, self._controlled, self._wall = keeper, controlled, wall
         self._rights = OPEN
+        self._revision, self._since, self._end = -1, 0.0, 0.0
+        """Of which rows these are made, and between which times of day they hold."""
         self._until: dict[Address, float] = {}
         """Who has asked, and until when it hears of changes: the first to end comes first."""
 
@@ -59,15 +62,22 @@ class Entitling(Part):
 
     def look(self) -> None:
         """Tell what has changed since the last look; see to it that there is a next one in time."""
-        at, rows = self._wall(), list(self._keeper.book)
+        at = self._wall()
+        if self._keeper.book.revision.number != self._revision or not self._since <= at < self._end:
+            self._work_out(at)
+        if self._end < math.inf:
+            self._keeper.go_on(self._end - at, TimeIsUp())
+
+    def _work_out(self, at: float) -> None:
+        """See what rows come to now: once for each revision, as all stores ask again and again."""
+        rows = list(self._keeper.book)
+        ends = [it.body.expires for it in rows if isinstance(it.body, Application)]
+        self._revision, self._since = self._keeper.book.revision.number, at
+        self._end = min((end for end in ends if end is not None and end > at), default=math.inf)
         made = rights_of(rows, at, controlled=self._controlled)
         if made != self._rights:
             self._rights = made
             self._tell()
-        ends = [it.body.expires for it in rows if isinstance(it.body, Application)]
-        left = [end - at for end in ends if end is not None and end > at]
-        if left:
-            self._keeper.go_on(min(left), TimeIsUp())
 
     def _forget(self, now: float) -> None:
         """Forget who has asked no more for long, as a store that was removed."""

@@ -135,8 +135,9 @@ class Gate(Part):
             self._take(news)
 
     def _take(self, news: rights.Rights) -> None:
-        self._rights = news
-        self.moved()
+        if news is not self._rights:  # what is told again is the same
+            self._rights = news
+            self.moved()
 
     def moved(self) -> None:
         """The directory has changed: SAEs may be elsewhere."""

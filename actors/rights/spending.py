@@ -36,8 +36,7 @@ class Spending:
         """
         longest, found = 0, None
         for limit in limits:
-            bucket = self._there(limit, now) or Bucket(limit.rate, micros(now))
-            micro = bucket.wait(bits, micros(now), ahead)
+            micro = self._there(limit, now).wait(bits, micros(now), ahead)
             if micro > longest:
                 longest, found = micro, limit
         return longest / micros(1.0), found
@@ -50,7 +49,7 @@ class Spending:
         limits = tuple(limits)
         if not limits:
             return None
-        there = min(self._bucket(limit, now).bits(micros(now)) for limit in limits)
+        there = min(self._there(limit, now).bits(micros(now)) for limit in limits)
         passes = not self.wait(limits, least, now)[0]
         return max(there, least) if passes else 0
 
@@ -66,18 +65,21 @@ class Spending:
         for bucket in charge.buckets:
             bucket.give_back(charge.bits, micros(now))
 
-    def _there(self, limit: Limit, now: float) -> Bucket | None:
-        """Return the bucket of a limit, if it has one; the row may have another rate by now."""
+    def _there(self, limit: Limit, now: float) -> Bucket:
+        """Return the bucket of a limit, to look into it: a full one if nothing was taken of it.
+
+        The row may have another rate by now.
+        """
         bucket = self._buckets.get(limit.scope)
-        if bucket and bucket.rate != limit.rate:
+        if bucket is None:
+            return Bucket(limit.rate, micros(now))
+        if bucket.rate != limit.rate:
             bucket.change(limit.rate, micros(now))
         return bucket
 
     def _bucket(self, limit: Limit, now: float) -> Bucket:
-        bucket = self._there(limit, now)
-        if bucket is None:
-            bucket = self._buckets[limit.scope] = Bucket(limit.rate, micros(now))
-            if len(self._buckets) > SCOPES_MAX:
-                self._buckets.popitem(last=False)
+        bucket = self._buckets[limit.scope] = self._there(limit, now)
         self._buckets.move_to_end(limit.scope)
+        if len(self._buckets) > SCOPES_MAX:
+            self._buckets.popitem(last=False)
         return bucket

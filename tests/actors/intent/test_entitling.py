@@ -1,17 +1,18 @@
 """What rows come to for those who give keys out."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
 
 from actors.intent import entitling
 from actors.intent.entitling import rights_of
-from actors.intent.rows import Body, Kept
+from actors.intent.rows import Body, Book, Kept
 from actors.protocol import intent
 from actors.protocol.common import Failed
 from actors.protocol.intent import Application, Edit, Policy, Write
 from actors.protocol.rights import FRESH_S, AskRights, Entitled, Rights, Rule
-from protokms.testing.kms import KmsNetwork
+from protokms.testing.kms import TODAY, KmsNetwork
 
 NOW = 1_000.0
 APP = Application("ann", ("bob",))
@@ -98,3 +99,59 @@ def test_who_asks_again_in_time_hears_of_changes_and_who_does_not_is_forgotten()
     assert [it.rules[0].name for it in one.of(Rights)] == ["no"]
     assert two.of(Rights) == []
     kms.cluster.close()
+
+
+def test_rows_are_worked_out_once_for_each_revision_and_each_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kms = KmsNetwork("a--b", saes={"ann": "a", "bob": "b"})
+    kms.advance(1.0)
+    made: list[float] = []
+
+    def count(rows: Iterable[Kept], at: float, *, controlled: bool) -> Rights:
+        made.append(at - TODAY)
+        return rights_of(rows, at, controlled=controlled)
+
+    monkeypatch.setattr(entitling, "rights_of", count)
+    asker = kms.cluster.probe("asker@a")
+    app = replace(APP, expires=TODAY + 20.5)
+    edit = Edit(intent.PUT, intent.APPLICATION, "", application=app)
+
+    for _ in range(100):
+        asker.question("intent@a", AskRights())
+    kms.advance(9.0)
+    assert made == []
+    kms.cluster.ask("intent@a", Write(owner="controller-1", edits=(edit,)))
+    kms.advance(15.0)
+
+    assert made == [10.0, 20.5]
+    asker.question("intent@a", AskRights())
+    kms.cluster.settle()
+    told = asker.of(Rights)[-1]
+    assert told.entitled["ann", "bob"].over
+
+
+def test_a_clock_that_is_set_back_lets_an_application_that_was_over_go_on() -> None:
+    class Node:
+        """What a part may ask of `intent`, with a clock of its own."""
+
+        def __init__(self) -> None:
+            self.book, self.wall = Book(), NOW
+            self.told = list[float]()
+            row = kept("1", replace(APP, expires=NOW + 5.0))
+            self.book.written[row.key] = row
+
+        def go_on(self, seconds: float, _: object) -> None:
+            self.told.append(seconds)
+
+    node = Node()
+    part = entitling.Entitling(node, controlled=True, wall=lambda: node.wall)  # type: ignore[arg-type]
+    part._tell = lambda: None  # type: ignore[method-assign]
+    overs = []
+    for later in (0.0, 5.0, 1.0, 2.0):
+        node.wall = NOW + later
+        part.look()
+        overs.append(part._rights.entitled["ann", "bob"].over)
+
+    assert overs == [False, True, False, False]
+    assert node.told == [5.0, 4.0, 3.0]

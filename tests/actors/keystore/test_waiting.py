@@ -166,6 +166,18 @@ def test_a_status_of_a_pair_in_debt_says_that_it_may_have_nothing_now(desk: Desk
     assert told.stored == 0
 
 
+def test_what_is_told_again_is_not_found_out_anew(desk: Desk) -> None:
+    rows = limited(RATE)
+    desk.told(rows)
+    before = desk.store.gate.changes
+
+    desk.told(rows)
+    again = desk.store.gate.changes
+    desk.told(limited(RATE))
+
+    assert (again, desk.store.gate.changes) == (before, before + 1)
+
+
 # Who waits to hear what SAEs may have
 
 

@@ -67,6 +67,18 @@ def test_a_charge_is_given_back_though_the_rate_is_another_and_frees_nobody_of_a
     assert had.wait([limit(2 * RATE)], 1, 0.0)[0] == pytest.approx((FULL + 1) / (2 * RATE))
 
 
+def test_who_only_asks_makes_nobody_else_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spending, "SCOPES_MAX", 1)
+    had = Spending()
+    had.take([limit()], FULL, 0.0)
+
+    for name in "23":
+        assert had.bits([limit(name=name)], 1, 0.0) == FULL
+        assert had.wait([limit(name=name)], FULL, 0.0) == (0.0, None)
+
+    assert had.bits([limit()], 1, 0.0) == 0
+
+
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spending, "SCOPES_MAX", 2)
     had = Spending()
