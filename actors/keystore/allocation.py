@@ -12,7 +12,7 @@ from actors.keystore.limits import Limits
 from actors.keystore.options import StorePlan
 from actors.keystore.serving import Homes, Serving
 from actors.ledger.issued import Issued, Waiting
-from actors.ledger.pair_reserves import Claim, Pair, PairReserves
+from actors.ledger.pair_reserves import Aside, Claim, Pair, PairReserves
 from actors.ledger.shares import Shares
 from actors.ledger.stream import Stream
 from actors.protocol import keys
@@ -49,6 +49,8 @@ class Asked:
     """How often the peer had said by then what is not fetched."""
     charge: Charge = NOTHING
     """What it has taken of its rates."""
+    aside: Aside | None = None
+    """What was set aside for it of what its pair may take."""
 
     @property
     def octets(self) -> int:
@@ -238,7 +240,7 @@ class Allocation(Part):
         if full or self._issued.unacked >= UNACKED_MAX:
             raise Refused("busy", "too many requests wait for the other KMS")
         self._shares.reserve(needed, self._stream.stock)
-        self._reserves.take(asked.pair, needed, self._context.clock.now)
+        asked.aside = self._reserves.take(asked.pair, needed, self._context.clock.now)
         asked.charge = self._gate.take(ask.master, ask.slaves, ask.number * ask.size)
         self._asked.put(asked.pair, needed, asked)
 
@@ -280,12 +282,18 @@ class Allocation(Part):
             del self._prepares[asked.ask.grant]
 
     def _give_up(self, asked: Asked, code: str, why: str) -> None:
-        """No bit is given for it, and it counts towards no rate; who waits for it is told."""
+        """No bit is given for it; who waits for it is told."""
         self._shares.release(asked.octets)
-        self._gate.give_back(asked.charge)
+        self._give_back(asked)
         if self._is_wanted(asked):
             self._forget(asked)
             asked.answer(Failed(code=code, why=why))
+
+    def _give_back(self, asked: Asked) -> None:
+        """It counts towards no rate, nor towards what its pair has had."""
+        self._gate.give_back(asked.charge)
+        if asked.aside:
+            self._reserves.give_back(asked.pair, asked.aside, self._context.clock.now)
 
     def _pass_over(self, asked: Asked) -> None:
         """Nobody waits for it any more, or it has waited too long and is told so."""
@@ -401,7 +409,7 @@ class Allocation(Part):
         """Who waits for bits of the old epoch waits in vain."""
         vain = [asked for asked in self._asked if self._is_wanted(asked)]
         for asked in self._asked:
-            self._gate.give_back(asked.charge)
+            self._give_back(asked)
         for asked in vain:
             self._forget(asked)
         self._asked.clear()

@@ -53,6 +53,16 @@ class Claim(NamedTuple):
     rate: int
 
 
+@dataclass(slots=True)
+class Aside:
+    """Octets set aside for one request, as they count; and the bits that its claim gave of them."""
+
+    taken: _Taken
+    of_pair: _Taken
+    kept: Bucket | None = None
+    bits: int = 0
+
+
 class PairReserves:
     """Which pairs have asked lately, and what is kept for whom.
 
@@ -92,14 +102,25 @@ class PairReserves:
         if len(self._asked) > PAIRS_MAX:
             self._forget_oldest(now)
 
-    def take(self, pair: Pair, octets: int, now: float) -> None:
+    def take(self, pair: Pair, octets: int, now: float) -> Aside:
         """Octets are set aside for a pair that has asked."""
-        self._taken[pair].by(now)
-        self._all.by(now)
-        self._taken[pair].octets += octets
-        self._all.octets += octets
+        of_pair = self._taken[pair]
+        of_pair.octets = of_pair.by(now) + octets
+        self._all.octets = self._all.by(now) + octets
+        made = Aside(_Taken(octets, now), of_pair)
         if claim := self._claims.get(pair):
-            self._kept[claim].take_up_to(8 * octets, micros(now))
+            made.kept = self._kept[claim]
+            made.bits = made.kept.take_up_to(8 * octets, micros(now))
+        return made
+
+    def give_back(self, pair: Pair, aside: Aside, now: float) -> None:
+        """None of these octets was given to the pair for which they were set aside."""
+        octets = aside.taken.by(now)
+        if self._taken.get(pair) is aside.of_pair:  # else they count no more
+            aside.of_pair.octets = max(0.0, aside.of_pair.by(now) - octets)
+            self._all.octets = max(0.0, self._all.by(now) - octets)
+        if aside.kept:
+            aside.kept.give_back(aside.bits, micros(now))
 
     def may_take(self, pair: Pair, there: int, now: float) -> int:
         """Return how many of the octets that are `there` for SAEs here this pair may take."""

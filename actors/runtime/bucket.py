@@ -52,9 +52,11 @@ class Bucket:
         """Let so many pass."""
         self._level = self._fill(now) - bits * _US
 
-    def take_up_to(self, bits: int, now: int) -> None:
-        """Take so many, or what there is: no debt is made."""
-        self._level = max(0, self._fill(now) - bits * _US)
+    def take_up_to(self, bits: int, now: int) -> int:
+        """Take so many, or what there is: no debt is made. Return how many."""
+        took = min(bits, self.bits(now))
+        self._level -= took * _US
+        return took
 
     def change(self, rate: int, now: int) -> None:
         """Have another rate from now on: a debt stays one, and what is full stays full."""

@@ -102,6 +102,7 @@ def test_who_waits_for_bits_gets_none_once_a_row_denies_them(mode: str, ask: Mes
 
     assert desk.front.received == [NOT_PERMITTED]
     assert (desk.store.stream.stock, desk.store.shares.reserved) == (stock, 0)
+    assert desk.store.reserves._taken["alice", "bob"].octets == 0
     desk.told(limited(RATE))
     assert account == desk.wait() == 0.0
     desk.ask(ask)

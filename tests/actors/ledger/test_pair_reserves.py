@@ -156,3 +156,34 @@ def test_all_claims_come_to_no_more_than_may_be_reserved_and_a_claim_of_two_pair
     assert reserves.may_take(GREEDY, 10_000, 0.0) == 10_000 - 100  # as it has asked just now
     reserves.claim({}, 0.0)
     assert reserves.may_take(GREEDY, 1000, ACTIVE_S) == 1000
+
+
+def test_what_was_set_aside_and_not_given_counts_towards_nothing() -> None:
+    reserves = PairReserves(1 << 20)
+    reserves.claim({QUIET: CLAIM}, 0.0)
+    for pair in (GREEDY, QUIET):
+        reserves.note(pair, 0.0)
+    before = [reserves.may_take(pair, 5_000, 0.0) for pair in (GREEDY, QUIET)]
+    had = reserves.take(QUIET, 10_000, 0.0)
+    reserves.take(QUIET, 0, 2.0)
+
+    after = [reserves.may_take(pair, 5_000, 2.0) for pair in (GREEDY, QUIET)]
+    reserves.give_back(QUIET, had, 2.0)
+
+    assert after != before
+    assert [reserves.may_take(pair, 5_000, 2.0) for pair in (GREEDY, QUIET)] == before
+
+
+def test_what_is_given_back_to_a_pair_that_was_forgotten_is_not_taken_from_others() -> None:
+    reserves = PairReserves(1 << 20)
+    reserves.note(QUIET, 0.0)
+    had = reserves.take(QUIET, 10_000, 0.0)
+    reserves.note(GREEDY, ACTIVE_S)
+    reserves.take(GREEDY, 1_000, ACTIVE_S)
+    reserves.may_take(GREEDY, 0, ACTIVE_S)  # forgets the other one
+    reserves.note(QUIET, ACTIVE_S)
+    before = reserves.may_take(QUIET, 500, ACTIVE_S)
+
+    reserves.give_back(QUIET, had, ACTIVE_S)
+
+    assert reserves.may_take(QUIET, 500, ACTIVE_S) == before == 500

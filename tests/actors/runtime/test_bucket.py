@@ -79,7 +79,8 @@ def test_what_is_given_back_is_there_again_and_never_more() -> None:
 
 def test_what_is_taken_up_to_leaves_no_debt_and_a_clock_never_goes_back() -> None:
     bucket = Bucket(10, 5 * S)
-    bucket.take_up_to(100, 5 * S)
+    took = [bucket.take_up_to(bits, 5 * S) for bits in (10, 100, 1)]
 
+    assert took == [10, 30, 0]
     assert bucket.bits(0) == 0
     assert bucket.bits(6 * S) == 10
