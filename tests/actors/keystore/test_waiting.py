@@ -5,6 +5,7 @@ Whatever changes meanwhile counts: none has keys that it would not be given if i
 
 from collections.abc import Iterator
 from dataclasses import replace
+from random import Random
 from types import MappingProxyType
 
 import pytest
@@ -282,4 +283,52 @@ def test_who_has_waited_for_word_hears_what_is_in_the_way_now(what: str, code: s
     desk.pair.cluster.advance(1.0)  # the peer is asked again
 
     assert desk.codes() == [code]
+    assert desk.store.shares.reserved == 0
+
+
+# All of it, in any order
+
+
+@pytest.mark.parametrize("mode", ["confirmed", "local"])
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_happens_nobody_has_keys_while_a_row_denies_them_and_all_are_answered(
+    mode: str, seed: int
+) -> None:
+    desk, dice = Desk(mode=mode), Random(seed)
+    rates = limited(RATE), limited(4 * RATE), limited(RATE, "2")
+    denied, held, asked, grant = False, False, 0, 0
+    allocation = desk.store.allocation
+    serve = allocation.serve
+    allocation.serve = lambda: None if held else serve()  # as while a lease is on its way
+    for _ in range(100):
+        before = desk.codes().count("")
+        step = dice.randrange(8)
+        if step < 3:
+            grant += 1
+            id_ = grant.to_bytes(len(ID), "big")
+            number = dice.randrange(1, 33)
+            get = replace(GET, number=number, within=dice.choice([0.2, 3.0]))
+            octets = Secret(bytes(32 * number))
+            give = replace(PREPARE, grant=id_, number=number, octets=octets)
+            desk.ask(dice.choice([get, give]))
+            asked += 1
+        elif step == 3:
+            held = dice.random() < 0.7
+        elif step == 4:
+            now = dice.choice(rates)
+            denied = dice.random() < 0.5
+            desk.told(replace(DENIED, entitled=now.entitled) if denied else now)
+        elif step == 5:
+            abort = keys.Abort(grant=dice.randrange(grant + 1).to_bytes(len(ID), "big"))
+            desk.pair.cluster.tell(desk.pair.at("a"), abort)
+        elif step == 6:
+            desk.pair.fill(1)
+        desk.pair.cluster.advance(dice.choice([0.0, 0.1, 0.6]))
+        assert not denied or desk.codes().count("") == before
+    held = False
+    desk.pair.cluster.advance(10.0)
+
+    assert len(desk.front.received) == asked
+    assert {"", "not_permitted", "over_rate", "timeout"} <= set(desk.codes())
+    assert (len(allocation._asked), allocation._prepares) == (0, {})
     assert desk.store.shares.reserved == 0
