@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 
 from actors.intent import needs
+from actors.intent.hops import Topology, in_order, is_unordered, peers_here
 from actors.intent.judge import id_of, judged
 from actors.intent.rows import BODIES, Body, Book, Kept, Key
 from actors.intent.scene import No, Scene
@@ -27,8 +28,11 @@ class Outcome:
     created: tuple[bool, ...]
 
 
-def judge(book: Book, scene: Scene, write: intent.Write) -> Outcome:
-    """Go through the edits of a write, each on what those before it have left, or raise `No`."""
+def judge(book: Book, scene: Scene, write: intent.Write, known: Topology | None = None) -> Outcome:
+    """Go through the edits of a write, each on what those before it have left, or raise `No`.
+
+    `known` is what is known of the network, if that matters.
+    """
     if write.if_revision not in (None, book.revision.number):
         raise No("stale", f"the revision is {book.revision.number}")
     if not 0 < len(write.edits) <= intent.EDITS_MAX:
@@ -37,6 +41,7 @@ def judge(book: Book, scene: Scene, write: intent.Write) -> Outcome:
         raise No("malformed", "a write has an owner")
     trial: dict[Key, Kept | None] = {}
     created = []
+    known = (known or Topology()).with_links(scene.node, peers_here(book, write.edits, scene))
     for at, edit in enumerate(write.edits):
         key = _key(edit, at, book, scene)
         before = trial[key] if key in trial else book.get(*key)
@@ -44,7 +49,7 @@ def judge(book: Book, scene: Scene, write: intent.Write) -> Outcome:
         if before and before.owner != write.owner and not switch:
             why = f"the {edit.kind} belongs to {before.owner}"
             raise No("access_denied", why, at, before.owner)
-        body = _edited(edit, at, before, scene)
+        body = _edited(edit, at, before, scene, known)
         owner = intent.FILE if switch else write.owner
         trial[key] = Kept(*key, owner, 0, 0.0, body) if body else None
         created.append(before is None and trial[key] is not None)
@@ -89,7 +94,7 @@ def _is_switch(edit: Edit, before: Kept | None, write: intent.Write) -> bool:
     return switched and of_file and write.owner == intent.CLI
 
 
-def _edited(edit: Edit, at: int, before: Kept | None, scene: Scene) -> Body | None:
+def _edited(edit: Edit, at: int, before: Kept | None, scene: Scene, known: Topology) -> Body | None:
     """Return what one edit leaves, or None when the row is taken out."""
     there = before.revision if before else 0
     if edit.if_revision not in (None, there):
@@ -100,7 +105,11 @@ def _edited(edit: Edit, at: int, before: Kept | None, scene: Scene) -> Body | No
         raise No("data_missing", f"there is no such {edit.kind}", at)
     if edit.verb == intent.REMOVE:
         return None
-    return judged(_body(edit, at, before), scene, at)
+    body = _body(edit, at, before)
+    if is_unordered(edit) and isinstance(body, Link):
+        had = before.body if before and isinstance(before.body, Link) else None
+        body = replace(body, hops=in_order(body, had, scene, known, at))
+    return judged(body, scene, at)
 
 
 def _is_whole(edit: Edit) -> bool:

@@ -13,6 +13,7 @@ from functools import partial
 from actors.base import Actor, Later, System, handles
 from actors.intent import edits
 from actors.intent.entitling import Entitling
+from actors.intent.hops import Topology, nodes_of, topology
 from actors.intent.reconcile import Say, Seen, adopted, heard, pause_word, words
 from actors.intent.rows import STORE, Body, Book, Draft, Key
 from actors.intent.scene import No, Scene, anywhere
@@ -194,17 +195,31 @@ class Intent(Actor):
     def _next(self) -> None:
         while self._queue and not self._busy:
             ask, answer = self._queue.popleft()
-            try:
-                scene = replace(
-                    self.scene,
-                    applications=self.showing.made_applications(),
-                    rates=self.showing.rates,
-                )
-                made = edits.judge(self.book, scene, ask)
-            except No as no:
-                self.log.info("intent_denied", owner=ask.owner[: intent.ID_MAX], code=no.code)
-                answer(_denied(no))
-                continue
+            if nodes := nodes_of(ask.edits[: intent.EDITS_MAX], self.scene):
+                self._busy = True
+                then = partial(self._heard_links, ask, answer)
+                self.ask(self._here("router"), routes.AskLinks(nodes=nodes), then, LOOK_S)
+            else:
+                self._write(ask, answer, Topology())
+
+    def _heard_links(self, ask: intent.Write, answer: Later, reply: Message) -> None:
+        self._busy = False
+        if isinstance(reply, routes.KnownLinks):
+            self._write(ask, answer, topology(reply))
+        else:
+            answer(Failed(code="not_ready", why="it is not known which links there are"))
+        self._next()
+
+    def _write(self, ask: intent.Write, answer: Later, known: Topology) -> None:
+        scene = replace(
+            self.scene, applications=self.showing.made_applications(), rates=self.showing.rates
+        )
+        try:
+            made = edits.judge(self.book, scene, ask, known)
+        except No as no:
+            self.log.info("intent_denied", owner=ask.owner[: intent.ID_MAX], code=no.code)
+            answer(_denied(no))
+        else:
             draft = self.book.draft(made.made, self._plan.wall())
             self._commit(draft, partial(self._written, ask.owner, made.created, answer))
 

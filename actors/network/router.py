@@ -273,6 +273,16 @@ class Router(Actor):
         """Say what the slowest link of some paths brings."""
         return routes.PathRate(rate=min(map(self.lsdb.rate, ask.paths), default=0))
 
+    @handles(routes.AskLinks)
+    def on_ask_links(self, ask: routes.AskLinks) -> routes.KnownLinks:
+        """Say which of these nodes are neighbours."""
+        nodes = sorted(set(ask.nodes))
+        peers = {node: {peer for peer, _ in self.lsdb.links(node)} for node in nodes}
+        pairs = [(one, it) for one in nodes for it in sorted(peers[one] & peers.keys()) if one < it]
+        return routes.KnownLinks(
+            links=tuple(pairs), linked=tuple(node for node in nodes if peers[node])
+        )
+
     @handles(routes.FindPaths)
     def find_paths(self, ask: routes.FindPaths) -> routes.Paths:
         """Find paths from here; of our own links only those that are up this very moment."""

@@ -52,6 +52,7 @@ INTERFACE_STATES: Final = (ENABLED, DISABLED, FAILED)
 
 CODES: Final = (
     "malformed",
+    "no_path",
     "data_exists",
     "data_missing",
     "in_use",
@@ -63,7 +64,8 @@ CODES: Final = (
 )
 """Why a write is refused.
 
-`malformed`: no row could be so. `data_exists`: a row, or one for the same pair, is there.
+`malformed`: no row could be so. `no_path`: no order of these hops is a path of links that are
+known, or more than one is. `data_exists`: a row, or one for the same pair, is there.
 `data_missing`: a row, node, SAE or interface that it names is not there, or the pre-shared key of
 a peer. `in_use`: the interface is bound. `access_denied`: the row has another owner.
 `resource_denied`: more than a rate that was measured; numbers in the sentence. `stale`: not the
@@ -86,6 +88,9 @@ EVENTS: Final = (
     "event",
 )
 """What may happen; `alarm` and `event` have a severity and are about a row of any kind."""
+
+ANY_ORDER: Final = ("hops",)
+"""`fields` of a `put` by who has no order of hops."""
 
 LINKS_MAX, APPLICATIONS_MAX, POLICIES_MAX = 1_024, 4_096, 1_024
 """Rows of a kind, whoever owns them."""
@@ -228,6 +233,9 @@ class Edit:
     lower case; without one the row of the same pair is meant, or a new one under the id that the
     node gives it: so a `remove` names a pair. `cli` may switch a link of `file` (`enabled`). With
     `if_revision` the row must have this revision, 0: must not be there.
+
+    `fields` of a `put` are those of a link that are told in any order: `hops`, or nothing. The row
+    has them in that of the path.
     """
 
     verb: str

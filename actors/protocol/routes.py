@@ -93,6 +93,25 @@ class PathRate(Message):
 
 
 @local
+class AskLinks(Message):
+    """Which quantum links are there among these nodes, as far as this node knows?"""
+
+    nodes: tuple[str, ...]
+
+
+@local
+class KnownLinks(Message):
+    """Pairs of these nodes that share a link, by what both ends say, each once.
+
+    `linked` are those of the nodes that have any link, whoever is at its other end: of others
+    nothing is known.
+    """
+
+    links: tuple[tuple[str, str], ...]
+    linked: tuple[str, ...]
+
+
+@local
 class RoutesChanged(Message):
     """The picture of the network has changed: sessions may look for better paths."""
 

@@ -41,13 +41,15 @@ class Write:
     """A write that was read and checked as far as it goes without the datastore.
 
     `target` is what it is about: of a POST the child that it makes. `held` is the resource that
-    conditions are about.
+    conditions are about. `any_order`: hops may be told in another order than that of the path, as
+    the model has none.
     """
 
     target: Target
     held: Target
     make: Callable[[Tree], Tree]
     creates: bool = False
+    any_order: bool = True
 
 
 class Data:
@@ -101,7 +103,8 @@ class Data:
             before = await self.store.read(*part_of(write.target), call.trace)
             _check(if_, before, write.held)
             new = not edits.is_there(before.config, write.target)
-            asked = changes(before, write.make(before.config))
+            made = write.make(before.config)
+            asked = changes(before, made, any_order=write.any_order)
             if not asked:
                 as_it_is = Validators(before.revision, before.changed)
                 return _written(write, before.validators(write.target) or as_it_is, new=False)

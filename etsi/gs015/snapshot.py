@@ -1,7 +1,7 @@
 """The datastore at one moment, made of rows of intent; and the edits that another one asks for."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from actors.protocol import intent
 from etsi.gs015 import rows
@@ -105,10 +105,10 @@ class Change:
     place: str
 
 
-def changes(before: Snapshot, after: Tree) -> list[Change]:
+def changes(before: Snapshot, after: Tree, *, any_order: bool = True) -> list[Change]:
     """Return the edits that make this configuration of the one before; or `Wrong`.
 
-    Removals come first, so that what they free may be taken.
+    Removals come first, so that what they free may be taken. `any_order` is of the edits.
     """
     old, new = before.config.get(NODE, {}), after.get(NODE, {})
     removals: list[Change] = []
@@ -124,7 +124,15 @@ def changes(before: Snapshot, after: Tree) -> list[Change]:
                 removals.append(change)
             elif key not in was or not _same(before, kind, key, was[key], change):
                 others.append(change)
+    if any_order:
+        others = [_in_any_order(change) for change in others]
     return [*removals, *others]
+
+
+def _in_any_order(change: Change) -> Change:
+    link = change.edit.link
+    edit = replace(change.edit, fields=intent.ANY_ORDER)
+    return replace(change, edit=edit) if link and link.hops else change
 
 
 def _change(before: Snapshot, kind: Kind, key: Key, wanted: Tree | None) -> Change:

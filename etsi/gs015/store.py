@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from actors.protocol import intent
 from actors.protocol.common import Failed
-from etsi.gs015.restconf.problems import Wrong
+from etsi.gs015.restconf.problems import NO_PATH, Wrong
 from etsi.gs015.snapshot import Change, Snapshot, snapshot
 from etsi.http.bridge import Asker
 from transport.envelope import Address
@@ -20,6 +20,7 @@ NAMES_S = 10.0
 _PAGES_MAX = 64
 _STATUS: Mapping[str, tuple[int, str]] = {
     "malformed": (400, "invalid-value"),
+    "no_path": (400, "invalid-value"),
     "data_exists": (409, "data-exists"),
     "data_missing": (409, "data-missing"),
     "in_use": (409, "in-use"),
@@ -150,4 +151,6 @@ def _denied(answer: intent.Denied, place: str) -> Wrong:
     text = answer.why
     if answer.owner and answer.owner not in text:
         text = f"{text}; its owner is {answer.owner}"
-    return Wrong(status, tag, text, place, retry_after=_RETRY.get(answer.code, 0))
+    app_tag = NO_PATH if answer.code == "no_path" else ""
+    retry = _RETRY.get(answer.code, 0)
+    return Wrong(status, tag, text, place, retry_after=retry, app_tag=app_tag)

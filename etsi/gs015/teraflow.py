@@ -135,7 +135,7 @@ def read_links(target: Target, given: Any) -> Write:
         kept = {key: it for key, it in kept.items() if key not in data[LINK.name]}
         return merge(_with_links(config, kept), target, data)
 
-    return Write(target, target, make)
+    return Write(target, target, make, any_order=False)  # it tells the rest of a path as it goes
 
 
 def _with_links(config: Tree, links: dict[Key, Tree]) -> Tree:

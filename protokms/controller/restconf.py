@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
+from etsi.gs015.restconf.problems import NO_PATH
 from protokms.controller.diff import Request, Told
 from protokms.controller.rows import ID, KEYS, Entry
 from transport.https import HttpsConnection, client_context
@@ -116,7 +117,9 @@ class Agent:
         condition = {"If-Match": self.etag} if self.etag else {}
         answer, said = self._call("PUT", f"{NODE}/{request.container}", body, condition)
         if answer.status not in _MADE:
-            raise self._refused(answer, said)
+            no = self._refused(answer, said)
+            # What we tell is in order, and over links that were written: it is about to be a path.
+            raise Unanswered(str(no)) if _app_tag(said) == NO_PATH else no
         self.etag = answer.headers.get("ETag", "")
 
     def events(self) -> Iterator[dict[str, Any]]:
@@ -175,11 +178,9 @@ class Agent:
         return Refused(self._text(answer, said))
 
     def _text(self, answer: http.client.HTTPResponse, said: Any) -> str:
-        try:
-            (error, *_) = said["ietf-restconf:errors"]["error"]
-            words = [error["error-tag"], error.get("error-message"), error.get("error-path")]
-        except (KeyError, TypeError, ValueError, AttributeError):
-            words = [answer.reason]
+        error = _error_of(said)
+        leaves = ("error-tag", "error-message", "error-path")
+        words = [error.get(leaf) for leaf in leaves] if "error-tag" in error else [answer.reason]
         return f"{self.name}: {answer.status} {': '.join(str(word) for word in words if word)}"
 
 
@@ -218,6 +219,19 @@ def entries_of(node: Mapping[str, Any]) -> dict[str, dict[str, Entry]]:
         entries = [it for it in rows if isinstance(it, dict)] if isinstance(rows, list) else []
         found[container] = {str(entry[key]): entry for entry in entries if key in entry}
     return found
+
+
+def _app_tag(said: Any) -> Any:
+    return _error_of(said).get("error-app-tag")
+
+
+def _error_of(said: Any) -> dict[str, Any]:
+    """Return the first error of a refusal, if there is one."""
+    try:
+        (error, *_) = said["ietf-restconf:errors"]["error"]
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return error if isinstance(error, dict) else {}
 
 
 def _json(text: bytes) -> Any:

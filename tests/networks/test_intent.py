@@ -8,6 +8,7 @@ import pytest
 from actors.intent.scene import anywhere
 from actors.intent.shown.showing import Showing
 from actors.protocol import intent, keys, peers, sessions
+from actors.protocol.common import Failed
 from actors.protocol.intent import Denied, Edit, Entry, Happened, Link, Rows, Write, Written
 from protokms.testing.kms import KmsNetwork
 from transport.message import Message
@@ -85,6 +86,63 @@ def test_a_virtual_link_becomes_a_session_over_its_hops() -> None:
     assert (state.paths, state.fixed, state.state) == ((("a", *over),), True, "established")
     assert entry(kms).facts.status == intent.ACTIVE
     assert kms.enc("sae-1", "sae-3").__class__ is keys.Keys
+
+
+def in_any_order(*hops: str) -> Edit:
+    link = Link(intent.VIRT, "a", "c", hops=hops)
+    return Edit(intent.PUT, intent.LINK, ID, link=link, fields=intent.ANY_ORDER)
+
+
+def test_hops_in_another_order_are_the_one_path_that_they_make() -> None:
+    kms = network("a--b b--d d--c")
+
+    assert isinstance(write(kms, in_any_order("d", "c", "b")), Written)
+    kms.advance(20.0)
+
+    state, link = session(kms), entry(kms).link
+    assert link
+    assert link.hops == ("b", "d", "c")
+    assert state
+    assert (state.paths, state.state) == ((("a", "b", "d", "c"),), "established")
+
+
+def test_hops_that_make_no_path_or_several_are_refused_and_nothing_is_written() -> None:
+    chain, mesh = network("a--b b--c c--d"), network("a--b a--d b--d b--c d--c")
+
+    none = write(chain, in_any_order("d", "c"))
+    several = write(mesh, in_any_order("b", "c", "d"))
+
+    assert isinstance(none, Denied)
+    assert (none.code, none.edit) == ("no_path", 0)
+    assert "a and d share no link" in none.why
+    assert isinstance(several, Denied)
+    assert (several.code, several.edit) == ("no_path", 0)
+    assert "b, d, c; d, b, c" in several.why
+    assert not [it for it in read(mesh, "a", intent.LINK).entries if it.owner == ALICE]
+
+
+def test_hops_over_links_that_are_still_to_come_wait_for_them() -> None:
+    kms = network("a--b b--c", bare=True)
+
+    assert isinstance(write(kms, in_any_order("b", "c")), Written)
+    linked(kms, "a", "b")
+    linked(kms, "b", "c")
+    kms.advance(30.0)
+
+    state = session(kms)
+    assert state
+    assert (state.paths, state.state) == ((("a", "b", "c"),), "established")
+
+
+def test_nothing_is_written_while_nobody_knows_the_links_and_later_writes_go_on() -> None:
+    kms = network()
+    kms.cluster.nodes["a"].actors.pop("router")
+
+    no = write(kms, in_any_order("c", "b"))
+
+    assert isinstance(no, Failed)
+    assert no.code == "not_ready"
+    assert isinstance(write(kms, put(Link(intent.VIRT, "a", "c"))), Written)
 
 
 def test_one_hop_is_where_the_path_begins_and_the_rest_is_found() -> None:

@@ -488,3 +488,14 @@ def test_health_tells_how_much_is_known(row: Mesh) -> None:
     assert isinstance(healthy, Healthy)
     assert dict(healthy.facts)["states_known"] == "4"
     assert dict(healthy.facts)["links"] == "2"
+
+
+def test_neighbours_among_some_nodes_are_told_and_who_has_any_link() -> None:
+    mesh = Mesh("a-b b-c c-d")
+    mesh.advance(6.0)
+    mesh.say("c", "b", ready=False)
+    mesh.advance(6.0)
+
+    told = mesh.cluster.ask("router@a", routes.AskLinks(nodes=("c", "b", "a", "nobody")))
+
+    assert told == routes.KnownLinks(links=(("a", "b"),), linked=("a", "b", "c"))

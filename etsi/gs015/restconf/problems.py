@@ -8,6 +8,9 @@ from etsi.http.reply import Problem, Reply
 MEDIA: Final = "application/yang-data+json"
 """The type of every body but a stream of events (RFC 8040, 11.3.2)."""
 
+NO_PATH: Final = "no-path"
+"""The error-app-tag of hops of which no order is a path now, or more than one: that may change."""
+
 
 class _As(NamedTuple):
     kind: str
@@ -31,7 +34,10 @@ _OURS: Final = {
 
 
 class Wrong(Problem):
-    """A request is refused; `code` is the error-tag, `path` the error-path of what is wrong."""
+    """A request is refused; `code` is the error-tag, `path` the error-path of what is wrong.
+
+    `app_tag` tells one reason apart from others with the same error-tag.
+    """
 
     def __init__(
         self,
@@ -43,9 +49,10 @@ class Wrong(Problem):
         kind: str = "application",
         retry_after: int = 0,
         allow: str = "",
+        app_tag: str = "",
     ) -> None:
         super().__init__(status, tag, text, retry_after=retry_after, allow=allow)
-        self.kind, self.path = kind, path
+        self.kind, self.path, self.app_tag = kind, path, app_tag
 
 
 def reply_to(problem: Problem) -> Reply:
@@ -57,6 +64,8 @@ def reply_to(problem: Problem) -> Reply:
     error = {"error-type": made.kind, "error-tag": made.tag}
     if path:
         error["error-path"] = path
+    if isinstance(problem, Wrong) and problem.app_tag:
+        error["error-app-tag"] = problem.app_tag
     error["error-message"] = str(problem)
     body = {"ietf-restconf:errors": {"error": [error]}}
     # ASCII on purpose: texts repeat what a caller sent, which may hold lone surrogates.

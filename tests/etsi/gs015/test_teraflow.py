@@ -137,6 +137,7 @@ def test_a_link_of_its_is_a_link_here(agent: Agent, row: dict[str, Any], link: i
     (write,) = agent.wanted.writes
     assert write.owner == "teraflow"
     assert write.edits[-1].link == link
+    assert write.edits[-1].fields == ()  # its hops are in order
 
 
 def test_a_new_id_replaces_the_older_link_of_its_pair_alone(agent: Agent) -> None:

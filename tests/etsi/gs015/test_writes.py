@@ -312,6 +312,7 @@ def test_a_body_that_is_too_large_is_413(agent: Agent) -> None:
 
 DENIALS = [
     ("malformed", 400, "invalid-value"),
+    ("no_path", 400, "invalid-value"),
     ("data_exists", 409, "data-exists"),
     ("data_missing", 409, "data-missing"),
     ("in_use", 409, "in-use"),
@@ -333,6 +334,7 @@ def test_what_the_node_denies_is_told_with_its_reason(
     assert (answer.status, answer.tag) == (status, tag)
     assert answer.error["error-message"] == "because; its owner is somebody"
     assert answer.error["error-path"] == AT_NEW
+    assert answer.error.get("error-app-tag") == ("no-path" if code == "no_path" else None)
     assert ("Retry-After" in answer.headers) is (status == 503)
 
 
@@ -358,6 +360,7 @@ def test_a_row_becomes_what_was_written(agent: Agent) -> None:
     assert link == intent.Edit(
         *("put", "link", NEW),
         link=intent.Link("virt", A, C, prev=B, hops=(B,), bandwidth=7, applications=(APP_ID,)),
+        fields=intent.ANY_ORDER,
         if_revision=0,
     )
     assert application == intent.Edit(

@@ -2,6 +2,8 @@
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 
@@ -12,6 +14,7 @@ from protokms.controller.restconf import (
     RETRY_MAX_S,
     Agent,
     Identity,
+    Refused,
     Unanswered,
     retry_s,
 )
@@ -51,3 +54,30 @@ def test_a_node_that_has_no_time_is_not_waited_for_past_the_end(tmp_path: Path) 
 )
 def test_a_node_says_when_to_ask_again_within_reason(after: str, seconds: float) -> None:
     assert retry_s(after) == seconds
+
+
+class Pathless(Agent):
+    """A node that knows no path yet, and then another trouble."""
+
+    tags: ClassVar[list[str]] = []
+
+    def _call(self, *_: Any) -> tuple[Any, Any]:
+        error = {"error-tag": "invalid-value", "error-message": "because"}
+        if tag := self.tags.pop(0):
+            error["error-app-tag"] = tag
+        answer = SimpleNamespace(status=400, reason="Bad Request", headers={})
+        return answer, {"ietf-restconf:errors": {"error": [error]}}
+
+
+def test_a_node_that_knows_no_such_path_yet_is_asked_again(tmp_path: Path) -> None:
+    lab.init(tmp_path / "lab", topology.parse("chain:1"), controller=True)
+    files = ("ca/ca.crt", "controllers/controller-1.crt", "controllers/controller-1.key")
+    identity = Identity(*(tmp_path / "lab" / file for file in files))
+    agent = Pathless("kms-1", "https://127.0.0.1:1", identity.context())
+    agent.tags[:] = ["no-path", ""]
+    request = Request("kms-1", "qkd_links", (), ())
+
+    with pytest.raises(Unanswered, match="400 invalid-value: because"):
+        agent.put(request)
+    with pytest.raises(Refused):
+        agent.put(request)
