@@ -36,7 +36,8 @@ class Entitling(Part):
 
     def __init__(self, keeper: Keeper, *, controlled: bool, wall: Callable[[], float]) -> None:
         self._keeper, self._controlled, self._wall = keeper, controlled, wall
-        self._rights = OPEN
+        self.rights = OPEN
+        """What durable rows came to at the last look."""
         self._revision, self._since, self._end = -1, 0.0, 0.0
         """Of which rows these are made, and between which times of day they hold."""
         self._until: dict[Address, float] = {}
@@ -52,7 +53,7 @@ class Entitling(Part):
             raise Refused("busy", f"{ASKERS_MAX} have asked already")
         self._until[sender] = now + 2 * FRESH_S
         self.look()
-        return self._rights
+        return self.rights
 
     @handles(TimeIsUp)
     def time_is_up(self, _: TimeIsUp) -> None:
@@ -75,8 +76,8 @@ class Entitling(Part):
         self._revision, self._since = self._keeper.book.revision.number, at
         self._end = min((end for end in ends if end is not None and end > at), default=math.inf)
         made = rights_of(rows, at, controlled=self._controlled)
-        if made != self._rights:
-            self._rights = made
+        if made != self.rights:
+            self.rights = made
             self._tell()
 
     def _forget(self, now: float) -> None:
@@ -87,7 +88,7 @@ class Entitling(Part):
     def _tell(self) -> None:
         self._forget(self._keeper.system.now())
         for to in self._until:
-            self._keeper.tell(to, self._rights)
+            self._keeper.tell(to, self.rights)
 
 
 def rights_of(rows: Iterable[Kept], at: float, *, controlled: bool) -> Rights:

@@ -70,8 +70,14 @@ class Intent(Actor):
         scene = Scene(node=system.node, interfaces=plan.interfaces, leads=plan.leads)
         self.scene = scene.of(plan.directory.kmss)
         self.telling = Telling(self)
-        self.showing = Showing(self, self.telling, version=plan.version, wall=plan.wall)
         self.entitling = Entitling(self, controlled=plan.controlled, wall=plan.wall)
+        self.showing = Showing(
+            self,
+            self.telling,
+            version=plan.version,
+            wall=plan.wall,
+            rights=lambda: self.entitling.rights,
+        )
         self._ways: dict[Over, tuple[str, ...]] = {}
         self._queue: deque[tuple[intent.Write, Later]] = deque()
         self._busy = False

@@ -111,3 +111,45 @@ def test_a_rule_that_allows_is_no_application_and_an_application_no_rule_that_al
 
     assert refused(kms.enc("ann", "bob")).startswith("no application")
     assert refused(kms.enc("ann", "cleo")) == "policy others denies keys with SAE cleo"
+
+
+def told(kms: KmsNetwork, node: str = "a") -> dict[tuple[str, ...], intent.Facts]:
+    rows = kms.cluster.ask(f"intent@{node}", intent.Read(kinds=(intent.APPLICATION,)))
+    assert isinstance(rows, intent.Rows)
+    apps = [(it.application, it.facts) for it in rows.entries if it.application]
+    return {(app.master, *app.slaves): facts for app, facts in apps}
+
+
+def test_saes_that_are_denied_are_told_as_disconnected_and_as_on_once_they_are_not() -> None:
+    kms = network({"to-b": TO_B})
+    probe = kms.cluster.probe("etsi015@a")
+    probe.question("intent@a", intent.Subscribe())
+    assert isinstance(kms.enc("amy", "bob"), keys.Keys)
+    kms.advance(8.0)
+    assert told(kms)["amy", "bob"].status == intent.ON
+    assert isinstance(write(kms, "others", DENY_ALL), Written)
+    assert refused(kms.enc("amy", "bert"))
+    kms.advance(8.0)
+
+    off = told(kms)
+    assert off["amy", "bert"].status == off["amy", "bob"].status == intent.DISCONNECTED
+    assert off["amy", "bert"].why == "policy others denies keys with SAE bert"
+    gone = [it for it in probe.of(intent.Happened) if it.event == "application_disconnected"]
+    assert [it.text for it in gone] == ["policy others denies keys with SAE bob"]
+    assert told(kms, "b")["amy", "bob"].status == intent.ON, "there they are not the ones to ask"
+
+    assert isinstance(write(kms, "others", None), Written)
+    assert {it.status for it in told(kms).values()} == {intent.ON}
+
+
+def test_an_application_that_a_policy_denies_is_disconnected_whoever_has_registered_it() -> None:
+    kms = network({"others": DENY_ALL})
+    edit = Edit(intent.PUT, intent.APPLICATION, "", application=Application("ann", ("bob",)))
+
+    assert isinstance(kms.cluster.ask("intent@a", Write(owner="x", edits=(edit,))), Written)
+
+    facts = told(kms)["ann", "bob"]
+    assert (facts.status, facts.why) == (
+        intent.DISCONNECTED,
+        "policy others denies keys with SAE bob",
+    )

@@ -1,11 +1,14 @@
 """How links are, from what stores and modules have said; no actor. Sizes are bits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from actors.intent.scene import Scene
 from actors.protocol import intent
 from actors.protocol.intent import Application, Facts, Link
+from actors.protocol.rights import Rights
 from actors.protocol.usage import Usage
+from actors.rights.right import right_of
 
 NOTHING = Usage(skr=0.0, eskr=0.0, measured=0.0, comes=False, stock_bits=0, why="", pairs=())
 
@@ -63,12 +66,48 @@ def crossed(link: Link, first: tuple[str, ...]) -> set[str]:
     return {link.prev, *(given or first)} - {""}
 
 
-def application_facts(app: Application, scene: Scene, *, now: float, created: float) -> Facts:
-    """Return how an application is at this time of day."""
+@dataclass(slots=True)
+class Denials:
+    """Why applications may have no keys here, by rights and a directory that seldom change."""
+
+    rights: Rights
+    scene: Scene
+    _found: dict[tuple[Application, bool], str] = field(default_factory=dict)
+
+    def of(self, app: Application, *, registered: bool) -> str:
+        """Return why an application may have none; empty if it may, or its master asks elsewhere.
+
+        Of one that somebody registered policies have to deny every slave: its own limits are as
+        they are wanted. One that nobody did is as it asks: for all its slaves together.
+        """
+        if app.kind != intent.CLIENT or self.scene.homes.get(app.master) != self.scene.node:
+            return ""
+        key = app, registered
+        if key not in self._found:
+            self._found[key] = self._of(app, registered=registered)
+        return self._found[key]
+
+    def _of(self, app: Application, *, registered: bool) -> str:
+        rights = self.rights
+        if registered:
+            rights = replace(rights, controlled=False, entitled=MappingProxyType({}))
+        home = self.scene.homes.get
+        found = [right_of(rights, app.master, slave, home).no for slave in app.slaves]
+        enough = all if registered else any
+        return next(filter(None, found)) if enough(found) else ""
+
+
+def application_facts(
+    app: Application, scene: Scene, *, now: float, created: float, denied: str = ""
+) -> Facts:
+    """Return how an application is at this time of day; `denied` is why it may have no keys."""
     gone = [sae for sae in (app.master, *app.slaves) if sae not in scene.homes]
     if app.expires is not None and app.expires <= now:
         return Facts(status=intent.OUT_OF_TIME, why="its time is over", created=created)
     if gone and app.kind == intent.CLIENT:
         why = f"{gone[0]} is not in the directory"
+        return Facts(status=intent.DISCONNECTED, why=why, created=created)
+    if denied:
+        why = denied[: intent.TEXT_MAX]
         return Facts(status=intent.DISCONNECTED, why=why, created=created)
     return Facts(status=intent.ON, created=created)

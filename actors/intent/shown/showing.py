@@ -12,13 +12,14 @@ from actors.intent.reconcile import Seen
 from actors.intent.rows import Book, Kept, Key
 from actors.intent.scene import Scene
 from actors.intent.shown.applications import Taken, Unregistered, consumption, sort_out
-from actors.intent.shown.facts import Store, application_facts, crossed, link_facts
+from actors.intent.shown.facts import Denials, Store, application_facts, crossed, link_facts
 from actors.intent.shown.news import News
 from actors.intent.shown.telling import Telling
 from actors.intent.wanted import Wanted, begins_here, other_end
 from actors.protocol import alarms, intent
 from actors.protocol.common import Failed, Health, Healthy
 from actors.protocol.intent import Application, Entry, Facts, Link, Settings
+from actors.protocol.rights import OPEN, Rights
 from actors.protocol.sessions import SessionState
 from actors.protocol.usage import AskUsage, Usage
 from transport.envelope import Address
@@ -49,10 +50,17 @@ class Showing(Part):
     """Answers `Read`; looks at stores, modules and alarms, and tells what has changed."""
 
     def __init__(
-        self, keeper: Keeper, telling: Telling, *, version: str, wall: Callable[[], float]
+        self,
+        keeper: Keeper,
+        telling: Telling,
+        *,
+        version: str,
+        wall: Callable[[], float],
+        rights: Callable[[], Rights],
     ) -> None:
-        self._keeper, self._telling = keeper, telling
+        self._keeper, self._telling, self._rights = keeper, telling, rights
         self._version, self._wall = version, wall
+        self._denials = Denials(OPEN, keeper.scene)
         self._boot = wall() - keeper.system.now()
         """The time of day when this host was booted, as it seems now: intervals stay where they
         were told to be."""
@@ -244,10 +252,19 @@ class Showing(Part):
                 yield self._application(kept, kept.body)
         for other in (it for it in others if it.id not in taken):
             created = self._first.setdefault(other.id, now)
-            facts = Facts(status=intent.ON, created=created)
+            no = self._denials_of_now().of(other.application, registered=False)
+            facts = application_facts(
+                other.application, keeper.scene, now=now, created=created, denied=no
+            )
             app = replace(other.application, links=feeding.get(other.application.remote, ()))
             key = intent.APPLICATION, other.id
             yield Entry(*key, intent.NODE, 0, 0.0, facts, application=app)
+
+    def _denials_of_now(self) -> Denials:
+        rights, scene = self._rights(), self._keeper.scene
+        if self._denials.rights is not rights or self._denials.scene is not scene:
+            self._denials = Denials(rights, scene)
+        return self._denials
 
     def _feeding(self, rows: Iterable[Kept]) -> dict[str, tuple[str, ...]]:
         """Return the ids of links that fill the store shared with each peer."""
@@ -267,7 +284,9 @@ class Showing(Part):
 
     def _application(self, kept: Kept, app: Application) -> Entry:
         now, created = self._wall(), kept.since or kept.changed
-        facts = application_facts(app, self._keeper.scene, now=now, created=created)
+        scene = self._keeper.scene
+        no = self._denials_of_now().of(app, registered=True)
+        facts = application_facts(app, scene, now=now, created=created, denied=no)
         return entry_of(kept, replace(facts, why=facts.why or needs.unsure(app, self._measured)))
 
     def written(self, rows: Iterable[Kept | Key]) -> None:

@@ -9,9 +9,10 @@ import pytest
 from actors.intent.rows import Kept
 from actors.intent.scene import Scene
 from actors.intent.shown.applications import consumption, sort_out
-from actors.intent.shown.facts import NOTHING, application_facts
+from actors.intent.shown.facts import NOTHING, Denials, application_facts
 from actors.protocol import intent
-from actors.protocol.intent import Application, Consumed
+from actors.protocol.intent import Application, Consumed, Policy
+from actors.protocol.rights import Entitled, Rights, Rule
 from actors.protocol.usage import KEPT, Interval, Pair, Usage
 
 SCENE = Scene(node="a", homes={"m": "a", "s": "b", "t": "c", "u": "b"})
@@ -78,6 +79,49 @@ def test_an_application_is_on_until_its_time_or_an_sae_is_gone() -> None:
     gone = application_facts(replace(WIDE, slaves=("x",)), SCENE, now=0.0, created=5.0)
     assert (gone.status, gone.created) == (intent.DISCONNECTED, 5.0)
     assert "x" in gone.why
+
+
+RULES = (
+    Rule("no-t", Policy(1, ("*",), ("t",), allow=False)),
+    Rule("none", Policy(2, ("*",), ("s",), max_bandwidth=0)),
+)
+
+
+@pytest.mark.parametrize(
+    ("app", "registered", "why"),
+    [
+        (Application("m", ("t",)), True, "policy no-t denies"),
+        (Application("m", ("t",)), False, "policy no-t denies"),
+        (Application("m", ("s",)), False, "policy none gives no bits"),
+        (Application("m", ("s", "t")), True, "policy none"),
+        (Application("m", ("t", "u")), True, ""),
+        (Application("m", ("t", "u")), False, "policy no-t"),
+        (Application("m", ("u",)), False, ""),
+        (Application("u", ("t",)), False, ""),
+        (Application("m", ("t",), intent.INTERNAL), True, ""),
+    ],
+)
+def test_what_policies_of_the_masters_node_deny_is_disconnected(
+    app: Application, registered: bool, why: str
+) -> None:
+    denials = Denials(Rights(controlled=False, entitled={}, rules=RULES), SCENE)
+
+    assert denials.of(app, registered=registered).startswith(why)
+    assert bool(why) is bool(denials.of(app, registered=registered))
+    facts = application_facts(app, SCENE, now=0.0, created=5.0, denied=why)
+    assert facts.status == (intent.DISCONNECTED if why else intent.ON)
+
+
+@pytest.mark.parametrize(("controlled", "limit"), [(True, None), (False, 0)])
+def test_what_nobody_registered_may_have_nothing_where_applications_are_controlled(
+    controlled: bool, limit: int | None
+) -> None:
+    app = Application("m", ("t",), max_bandwidth=limit)
+    entitled = {("m", "t"): Entitled("id", app)} if limit == 0 else {}
+    denials = Denials(Rights(controlled=controlled, entitled=entitled), SCENE)
+
+    assert denials.of(Application("m", ("t",)), registered=False)
+    assert not denials.of(app, registered=True), "it is as somebody wants it"
 
 
 def test_ids_are_made_as_the_documents_say() -> None:
