@@ -114,6 +114,9 @@ def apply(
     are left alone. Each write holds only if nobody else has written at that node meanwhile. Again
     with the same file it changes nothing.
 
+    A link that is written has to bring keys (ACTIVE) until it counts as running. One that was as it
+    is to be may be PASSIVE, which is said: keys of it are left and none come, as of a full store.
+
     Exit codes: 0 all is as it is to be; 1 a node has refused; 2 misused; 3 not so in time.
 
     ```toml
@@ -143,17 +146,18 @@ def apply(
 
     with _opened(file, the_lab, ca, cert, key) as (network, wanted):
         made = network.bring(wanted, deadline, planned)
-        lags = network.await_step(made.wanted, deadline)
+        step = network.await_step(made.wanted, deadline)
     if as_json:
-        report = {"requests": [_as_json(it) for it in made.requests], "lags": lags}
+        told = {"lags": step.lags, "idle": step.idle}
+        report = {"requests": [_as_json(it) for it in made.requests], **told}
         typer.echo(json.dumps(report, indent=2))
-    for lag in lags:
-        say(lag, err=True)
-    if lags:
+    for text in (*step.lags, *step.idle):
+        say(text, err=True)
+    if step.lags:
         say(f"not in step within {timeout:g} s", err=True)
         raise typer.Exit(NOT_IN_STEP)
     if not as_json:
-        say("all runs as it is to be")
+        say("the rest runs as it is to be" if step.idle else "all runs as it is to be")
 
 
 @app.command()

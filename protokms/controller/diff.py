@@ -6,7 +6,7 @@ What must be there before something else is written in an earlier round: links a
 then sessions that begin, and applications; then what is not wanted any more goes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,8 +30,12 @@ ADD, CHANGE, REMOVE = "add", "change", "remove"
 _FIRST, _THEN, _LAST = 1, 2, 3
 _DEFAULTS: Final[Mapping[str, Any]] = {"qkdl_enable": True, "app_priority": 0}
 _UNORDERED: Final = frozenset(("client_app_id",))
-_RUNS: Final = frozenset(("ACTIVE", "PASSIVE"))
+_ACTIVE, _PASSIVE = "ACTIVE", "PASSIVE"
 _SERVED: Final = frozenset(("ON", "OUT-OF-TIME"))
+
+
+Place = tuple[str, str]
+"""A node by its name, and the id of an entry there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,30 +204,76 @@ def _apply(entries: dict[str, Entry], some: Iterable[Change]) -> None:
 # How it is
 
 
-def lagging(wanted: Wanted, told: Mapping[str, Told]) -> list[str]:
-    """Return what is not in step yet, a sentence each: what is configured, and does not run."""
+def lagging(
+    wanted: Wanted, told: Mapping[str, Told], fresh: Collection[Place] = frozenset()
+) -> list[str]:
+    """Return what is not in step yet, a sentence each: what is configured, and does not run.
+
+    A link of which keys are left and no more come is PASSIVE: its store may be full, or it does not
+    run; a node does not say which. One that was there before may be so. Of those that are `fresh`,
+    as they were written and have brought no keys since, it is not known that they run.
+    """
     found = []
-    for node, rows in wanted.rows.items():
-        for row in rows:
-            entries = told[node].now.get(row.container, {})
-            entry = entries.get(_found(row, entries))
-            why = _lag(row, entry)
-            if why:
-                found.append(f"{node}: {title(row.about, wanted.names)} {why}")
+    for node, row, entry in _seen(wanted, told):
+        idle = entry is not None and (node, _id_of(row, entry)) not in fresh
+        if why := _lag(row, entry, may_be_idle=idle):
+            found.append(f"{node}: {title(row.about, wanted.names)} {why}")
     return found
 
 
-def _lag(row: Row, entry: Entry | None) -> str:
+def idle(
+    wanted: Wanted, told: Mapping[str, Told], fresh: Collection[Place] = frozenset()
+) -> list[str]:
+    """Return which links are to bring keys and do not now, though keys of them are left.
+
+    Without those that are `fresh`: they are lagging.
+    """
+    return [
+        f"{node}: {title(row.about, wanted.names)} is {_PASSIVE}: no keys come now, some are left"
+        for node, row, entry in _seen(wanted, told)
+        if row.container == LINKS and row.leaves["qkdl_enable"] and row.ends
+        if entry is not None and _status(row, entry) == _PASSIVE
+        if (node, _id_of(row, entry)) not in fresh
+    ]
+
+
+def active(wanted: Wanted, told: Mapping[str, Told]) -> set[Place]:
+    """Return the links that bring keys."""
+    return {
+        (node, _id_of(row, entry))
+        for node, row, entry in _seen(wanted, told)
+        if entry is not None and _status(row, entry) == _ACTIVE
+    }
+
+
+def _seen(wanted: Wanted, told: Mapping[str, Told]) -> Iterator[tuple[str, Row, Entry | None]]:
+    """Yield what each node is to have, and what it tells of it."""
+    for node, rows in wanted.rows.items():
+        for row in rows:
+            entries = told[node].now.get(row.container, {})
+            yield node, row, entries.get(_found(row, entries))
+
+
+def _id_of(row: Row, entry: Entry) -> str:
+    return str(entry[KEYS[row.container][1]])
+
+
+def _status(row: Row, entry: Entry) -> str:
+    leaf = "app_status" if row.container == APPLICATIONS else "qkdl_status"
+    return str(entry.get(leaf, "of no state")).rpartition(":")[2]
+
+
+def _lag(row: Row, entry: Entry | None, *, may_be_idle: bool) -> str:
     if entry is None:
         return "is not there"
-    leaf = "app_status" if row.container == APPLICATIONS else "qkdl_status"
-    status = str(entry.get(leaf, "of no state")).rpartition(":")[2]
+    status = _status(row, entry)
     if row.container == APPLICATIONS:
         fine = status in _SERVED
     elif row.leaves["qkdl_enable"]:
-        fine = status in _RUNS or not row.ends
+        runs = status == _ACTIVE or (status == _PASSIVE and may_be_idle)
+        fine = runs or not row.ends
     else:
-        fine = status != "ACTIVE"
+        fine = status != _ACTIVE
     return "" if fine else f"is {status}"
 
 

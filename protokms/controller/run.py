@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from protokms.controller import diff, rows
 from protokms.controller.desired import Desired, Known, Node
-from protokms.controller.diff import Request
+from protokms.controller.diff import Place, Request
 from protokms.controller.restconf import (
     PAUSE_S,
     Agent,
@@ -23,7 +23,7 @@ from protokms.controller.restconf import (
     pause,
     persist,
 )
-from protokms.controller.rows import Wanted
+from protokms.controller.rows import LINKS, Wanted
 from protokms.lab import lab
 
 T = TypeVar("T")
@@ -43,6 +43,14 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """What does not run, and which links run without keys that come; a sentence each."""
+
+    lags: Sequence[str]
+    idle: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Happened:
     """A notification of a node; `text`: its stream has ended, and why."""
 
@@ -57,6 +65,8 @@ class Network:
     def __init__(self, nodes: Sequence[Node], identity: Identity) -> None:
         tls = identity.context()
         self.agents = {node.name: Agent(node.name, node.url, tls) for node in nodes}
+        self._fresh: set[Place] = set()
+        """Links that were written, and have not been seen to bring keys since."""
         self._open = ExitStack()
         for agent in self.agents.values():
             self._open.enter_context(agent)
@@ -96,19 +106,25 @@ class Network:
             planned(plan)
             try:
                 for request in plan.requests:
+                    self._fresh |= {
+                        (it.node, it.id)
+                        for it in request.changes
+                        if it.after is not None and it.container == LINKS
+                    }
                     self.agents[request.node].put(request)
             except Unanswered as why:
                 pause(why, deadline)
             else:
                 return first
 
-    def await_step(self, wanted: Wanted, deadline: float) -> list[str]:
-        """Wait until all runs; return what does not in time, a sentence each."""
+    def await_step(self, wanted: Wanted, deadline: float) -> Step:
+        """Wait until all runs; return what does not in time, and what brings no keys now."""
         while True:
             told = self.ask(partial(Agent.told, now=True), deadline)
-            lags = diff.lagging(wanted, told)
+            self._fresh -= diff.active(wanted, told)
+            lags = diff.lagging(wanted, told, self._fresh)
             if not lags or time.monotonic() >= deadline:
-                return lags
+                return Step(lags, diff.idle(wanted, told, self._fresh))
             time.sleep(PAUSE_S)
 
 

@@ -29,6 +29,7 @@ NODES = [Node(name=name, url=f"https://{name}", saes=[f"sae-{name}"]) for name i
 
 AB, BC = Link(a="a", b="b"), Link(a="b", b="c")
 PINNED = Link(a="a", b="b", a_interface=2, b_interface=1)
+OFF_BC = Link(a="b", b="c", enabled=False)
 OFF = Link(a="a", b="b", enabled=False)
 ROUTED = Session(start="a", end="c")
 VIA_B = Session(start="a", end="c", via=["b"], bandwidth=64)
@@ -286,6 +287,30 @@ def test_what_does_not_run_yet_is_told(
     there = state_of(brought(empty(), state), link=link, app=app)
 
     assert diff.lagging(wanted(state), there) == late
+
+
+def test_a_link_that_was_written_has_to_bring_keys_and_one_that_was_there_may_be_idle() -> None:
+    state = Desired(nodes=NODES, links=[AB, OFF_BC], sessions=[VIA_B], applications=[PLAIN])
+    brought_ = brought(empty(), state)
+    there, runs = state_of(brought_, link="PASSIVE"), state_of(brought_)
+    (id_, *_) = there["a"].now[LINKS]
+    fresh = {("a", id_)}
+
+    assert diff.lagging(wanted(state), there) == []
+    assert diff.lagging(wanted(state), there, fresh) == ["a: link a - b is PASSIVE"]
+    assert diff.lagging(wanted(state), runs, fresh) == [
+        "b: link b - c is ACTIVE",
+        "c: link c - b is ACTIVE",
+    ]
+    assert fresh <= diff.active(wanted(state), runs)
+    assert not diff.active(wanted(state), there)
+    why = "is PASSIVE: no keys come now, some are left"
+    assert diff.idle(wanted(state), there, fresh) == [
+        f"a: session a - c {why}",
+        f"b: link b - a {why}",
+        f"c: session a - c {why}",
+    ]
+    assert diff.idle(wanted(state), runs) == []
 
 
 def test_what_is_not_there_does_not_run() -> None:

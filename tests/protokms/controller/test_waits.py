@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from protokms.controller.desired import Application, Desired, Node
-from protokms.controller.diff import Request, Told
+from protokms.controller import run
+from protokms.controller.desired import Application, Desired, Node, Session
+from protokms.controller.diff import Request
 from protokms.controller.restconf import (
     PAUSE_S,
     RETRY_MAX_S,
@@ -25,8 +26,8 @@ from protokms.lab import lab, topology
 class Busy(Agent):
     """A node that says what it is, and has no time for a write within the next minutes."""
 
-    def told(self, *, now: bool = False) -> Told:
-        return Told("kme-1", {"qkd_links": {}, "qkd_applications": {}})
+    def node(self, content: str = "config") -> dict[str, Any]:
+        return {"qkdn_id": "kme-1"}
 
     def put(self, request: Request) -> None:
         raise Unanswered("busy", 20.0)
@@ -42,7 +43,7 @@ def test_a_node_that_has_no_time_is_not_waited_for_past_the_end(tmp_path: Path) 
 
     with Network([node], identity) as network:
         network.agents["kms-1"] = Busy("kms-1", node.url, identity.context())
-        with pytest.raises(Unanswered):
+        with pytest.raises(Unanswered, match="busy"):
             network.bring(state, began + 0.1, lambda _: None)
 
     assert time.monotonic() - began < 10.0
@@ -81,3 +82,62 @@ def test_a_node_that_knows_no_such_path_yet_is_asked_again(tmp_path: Path) -> No
         agent.put(request)
     with pytest.raises(Refused):
         agent.put(request)
+
+
+class Slow(Agent):
+    """A node whose links are in one state after the other, each time it is asked."""
+
+    states: ClassVar[list[str]] = []
+    entries: ClassVar[dict[str, Any]] = {}
+
+    def node(self, content: str = "config") -> dict[str, Any]:
+        more = {"qkdl_status": self.states[0]} if content == "all" else {}
+        if content == "all" and self.name == "kms-2" and len(self.states) > 1:
+            del self.states[0]
+        rows = [{**it, **more} for it in self.entries.values()]
+        return {"qkdn_id": f"id of {self.name}", "qkd_links": {"qkd_link": rows}}
+
+    def put(self, request: Request) -> None:
+        self.entries.update({str(it["qkdl_id"]): it for it in request.entries})
+
+
+@pytest.mark.parametrize(
+    ("before", "states", "late", "passive"),
+    [
+        (False, ["PASSIVE", "PASSIVE", "ACTIVE", "PASSIVE"], 0, 0),
+        (False, ["ACTIVE", "PASSIVE"], 0, 0),
+        (False, ["PASSIVE"], 2, 0),
+        (True, ["PASSIVE"], 0, 2),
+        (True, ["PENDING"], 2, 0),
+    ],
+)
+def test_a_link_that_was_written_is_waited_for_until_it_has_brought_keys(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: bool,
+    states: list[str],
+    late: int,
+    passive: int,
+) -> None:
+    monkeypatch.setattr(run, "PAUSE_S", 0.0)
+    lab.init(tmp_path / "lab", topology.parse("chain:1"), controller=True)
+    files = ("ca/ca.crt", "controllers/controller-1.crt", "controllers/controller-1.key")
+    identity = Identity(*(tmp_path / "lab" / file for file in files))
+    nodes = [Node(name=name, url="https://127.0.0.1:1") for name in ("kms-1", "kms-2")]
+    state = Desired(nodes=nodes, sessions=[Session(start="kms-1", end="kms-2")])
+    Slow.states[:] = states
+    Slow.entries.clear()
+
+    with Network(nodes, identity) as network:
+        network.agents = {
+            node.name: Slow(node.name, node.url, identity.context()) for node in nodes
+        }
+        wanted = network.plan(state, 0.0).wanted
+        if before:
+            rows = wanted.rows["kms-1"]
+            Slow.entries.update({row.id: {"qkdl_id": row.id, **row.leaves} for row in rows})
+        network.bring(state, 0.0, lambda _: None)
+        deadline = time.monotonic() + (0.05 if late else 60.0)
+        step = network.await_step(wanted, deadline)
+
+    assert (len(step.lags), len(step.idle)) == (late, passive)
