@@ -3,6 +3,7 @@
 import http.client
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -71,8 +72,29 @@ class HttpsConnection(http.client.HTTPSConnection):
     ) -> None:
         super().__init__(host, port, timeout=timeout, context=context)
         self._tls, self._name = context, name
+        self._made: ssl.SSLSocket | None = None
+        self._ended = False
+
+    def cut(self) -> None:
+        """End the connection under whoever waits for an answer, until `close`; by any thread.
+
+        `http.client` forgets the socket of an answer that is its last, and goes on to read of it.
+        """
+        self._ended = True
+        if self._made is not None:
+            with suppress(OSError):  # it is gone already
+                socket.socket.shutdown(self._made, socket.SHUT_RDWR)  # of TLS nothing is to be said
 
     def connect(self) -> None:
         """Connect and shake hands."""
-        self.sock = connect(self._tls, (self.host, self.port), self.timeout, self._name)
+        self._made = connect(self._tls, (self.host, self.port), self.timeout, self._name)
+        if self._ended:
+            self._made.close()
+            raise TimeoutError(self.host)
+        self.sock = self._made
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def close(self) -> None:
+        """Close it; the next request makes another."""
+        super().close()
+        self._ended = False  # the socket is kept: of an answer that is the last it is read still

@@ -3,8 +3,10 @@
 import http.client
 import json
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -25,6 +27,8 @@ STREAM: Final = "/restconf/streams/NETCONF"
 
 ANSWER_S: Final = 10.0
 """Seconds until a node that says nothing has not answered."""
+WHOLE_S: Final = 30.0
+"""Seconds until an answer has come as a whole: a node that says a little now and then has not."""
 SILENCE_S: Final = 40.0
 """Seconds without an event or a comment until a stream is over: a comment comes every 15."""
 PAUSE_S: Final = 0.5
@@ -126,10 +130,11 @@ class Agent:
         """Yield what happens there, from now on; ends when the stream does."""
         http_ = self._connection(SILENCE_S)
         try:
-            http_.request("GET", STREAM, headers={"Accept": "text/event-stream"})
-            answer = http_.getresponse()
-            if answer.status != _OK:
-                raise self._refused(answer, _json(answer.read(BODY_MAX)))
+            with self._in_time(http_):
+                http_.request("GET", STREAM, headers={"Accept": "text/event-stream"})
+                answer = http_.getresponse()
+                if answer.status != _OK:
+                    raise self._refused(answer, _json(answer.read(BODY_MAX)))
             while line := answer.readline(_LINE_MAX):
                 found = _json(line.removeprefix(b"data:")) if line.startswith(b"data:") else None
                 body = found.get(_NOTIFICATION, {}) if isinstance(found, dict) else None
@@ -154,9 +159,10 @@ class Agent:
         if octets is not None:
             head["Content-Type"] = MEDIA
         try:
-            self._http.request(verb, path, octets, head)
-            answer = self._http.getresponse()
-            text = answer.read(BODY_MAX)
+            with self._in_time(self._http):
+                self._http.request(verb, path, octets, head)
+                answer = self._http.getresponse()
+                text = answer.read(BODY_MAX)
         except (OSError, ValueError, http.client.HTTPException) as why:
             self._http.close()
             raise self._failed(why) from why
@@ -165,6 +171,37 @@ class Agent:
             wait = retry_s(answer.headers.get("Retry-After", ""))
             raise Unanswered(self._text(answer, said), wait)
         return answer, said
+
+    @contextmanager
+    def _in_time(self, http_: HttpsConnection) -> Iterator[None]:
+        """Cut a connection over which no whole answer has come in time: that is `Unanswered`.
+
+        The time-out of a socket begins anew with each octet.
+        """
+        late = threading.Event()
+
+        def cut() -> None:
+            late.set()
+            http_.cut()
+
+        timer = threading.Timer(WHOLE_S, cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except (OSError, ValueError, http.client.HTTPException) as why:
+            if late.is_set():
+                http_.close()
+                raise self._too_late() from why
+            raise
+        finally:
+            timer.cancel()
+        if late.is_set():
+            http_.close()
+            raise self._too_late()
+
+    def _too_late(self) -> Unanswered:
+        return Unanswered(f"{self.name}: no whole answer from {self.url} within {WHOLE_S:g} s")
 
     def _failed(self, why: Exception) -> RestconfError:
         if isinstance(why, ssl.SSLError):

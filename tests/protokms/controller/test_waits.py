@@ -91,7 +91,8 @@ class Slow(Agent):
     entries: ClassVar[dict[str, Any]] = {}
 
     def node(self, content: str = "config") -> dict[str, Any]:
-        more = {"qkdl_status": self.states[0]} if content == "all" else {}
+        status = self.states[0].split()[int(self.name[-1]) - 1 :] or [self.states[0]]
+        more = {"qkdl_status": status[0]} if content == "all" else {}
         if content == "all" and self.name == "kms-2" and len(self.states) > 1:
             del self.states[0]
         rows = [{**it, **more} for it in self.entries.values()]
@@ -106,6 +107,7 @@ class Slow(Agent):
     [
         (False, ["PASSIVE", "PASSIVE", "ACTIVE", "PASSIVE"], 0, 0),
         (False, ["ACTIVE", "PASSIVE"], 0, 0),
+        (False, ["ACTIVE PASSIVE", "PASSIVE ACTIVE"], 0, 1),
         (False, ["PASSIVE"], 2, 0),
         (True, ["PASSIVE"], 0, 2),
         (True, ["PENDING"], 2, 0),
