@@ -113,11 +113,24 @@ class Timer(Protocol):
         ...
 
 
+class Cell:
+    """A counter without a lock: one thread alone adds to it, `cell.n += 1`; all may read it."""
+
+    __slots__ = ("n",)
+
+    def __init__(self) -> None:
+        self.n: float = 0
+
+
 class Meter(Protocol):
     """Where actors count; names and labels are listed in docs/metrics.md."""
 
     def add(self, name: str, n: float = 1, **labels: str) -> None:
         """Count up."""
+        ...
+
+    def cell(self, name: str, **labels: str) -> Cell:
+        """Return the counter of this series for the one thread that counts it often."""
         ...
 
     def set(self, name: str, value: float, **labels: str) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 
 from structlog.typing import FilteringBoundLogger
 
-from actors.base import Meter
+from actors.base import Cell, Meter
 from etsi.http.call import Call, Exchange
 from etsi.http.identity import Caller, DenyList
 from etsi.http.limits import ConcurrencyLimit
 from etsi.http.options import HttpOptions
 from etsi.http.reply import Problem, Reply, quoted
+from etsi.http.request_line import RequestLine, say_with
 from etsi.http.turns import Turns
 
 Api = Callable[[Call], Awaitable[Reply]]
@@ -20,7 +21,9 @@ Refuse = Callable[[Problem], Reply]
 """Says no in the words of a standard."""
 
 _OK = 200
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+
+_Cells = tuple[Cell, Cell, Cell]
 
 
 class RequestPipeline:
@@ -44,8 +47,10 @@ class RequestPipeline:
         self.in_flight = ConcurrencyLimit(options.max_in_flight, options.max_in_flight_per_sae)
         self._api, self._log, self._meter, self._life = api, log, meter, life
         self.refuse = refuse
+        self._say = say_with(log)
         self._turns = Turns()
         self._count = 0
+        self._cells: dict[tuple[str, int], _Cells] = {}
         self._drained: Callable[[], None] | None = None
 
     async def handle(self, exchange: Exchange) -> None:
@@ -120,26 +125,29 @@ class RequestPipeline:
             self._note(call, reply, written, time.perf_counter() - began)
 
     def _note(self, call: Call, reply: Reply, written: bool, seconds: float) -> None:
-        status, route = str(reply.status), call.route
-        meter = self._meter
-        meter.add("protokms_http_requests", route=route, status=status)
-        meter.add("protokms_http_seconds", seconds, route=route)
+        route, status = call.route, reply.status
+        requests, took, keys = self._cells.get((route, status)) or self._cells_of(route, status)
+        requests.n += 1
+        took.n += seconds
         if not written:
-            meter.add("protokms_http_refused", reason="not_written")
-        if call.keys and reply.status == _OK:
-            meter.add("protokms_http_keys", call.keys, route=route)
-        self._log.info(
-            "request",
-            method=call.method if call.method in _METHODS else quoted(call.method),
-            route=route,
-            status=reply.status,
-            sae=call.caller.sae,
-            peer=call.peer,
-            keys=call.keys,
-            ms=round(seconds * 1000, 3),
-            trace=call.trace,
-            code=reply.code if written else "not_written",
+            self._meter.add("protokms_http_refused", reason="not_written")
+        if call.keys and status == _OK:
+            keys.n += call.keys
+        method = call.method if call.method in _METHODS else quoted(call.method)
+        ms = int(seconds * 1_000_000 + 0.5) / 1000
+        code = reply.code if written else "not_written"
+        sae, peer = call.caller.sae, call.peer
+        self._say(RequestLine(method, route, status, sae, peer, call.keys, ms, call.trace, code))
+
+    def _cells_of(self, route: str, status: int) -> _Cells:
+        """Return the counters of requests, seconds and keys."""
+        meter = self._meter
+        self._cells[route, status] = made = (
+            meter.cell("protokms_http_requests", route=route, status=str(status)),
+            meter.cell("protokms_http_seconds", route=route),
+            meter.cell("protokms_http_keys", route=route),
         )
+        return made
 
     def _settle(self) -> None:
         if self._drained and not self.in_flight.total:

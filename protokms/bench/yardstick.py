@@ -12,6 +12,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
+from etsi.http.request_line import RequestLine, say_with
 from protokms.node.logs import configure
 
 BODY = (
@@ -24,10 +25,10 @@ _BACKLOG = 1_024  # who has to dial again after a second would make it look slow
 
 async def serve(certificate: str, key: str, ca: str, port: int) -> None:
     """Serve until the process is ended."""
-    log = structlog.get_logger()
+    say = say_with(structlog.get_logger())
 
     async def handle(request: web.BaseRequest) -> web.Response:
-        log.info("request", method=request.method, path=request.path, status=200, keys=1)
+        say(RequestLine(request.method, request.path, 200, "", "", 1, 0.0, "", ""))
         headers = {"Cache-Control": "no-store"}
         return web.Response(body=BODY, content_type="application/json", headers=headers)
 

@@ -1,5 +1,6 @@
 """How a node logs: one JSON line an event, or a readable one on a terminal; never key bits."""
 
+import contextlib
 import sys
 import threading
 import time
@@ -9,6 +10,8 @@ from typing import Any, Literal, TextIO
 import msgspec
 import structlog
 
+from etsi.http.request_line import EVENT, RequestLine
+from protokms.node.lines import Lines
 from transport.message import Secret
 
 Kind = Literal["json", "console", "auto"]
@@ -17,10 +20,13 @@ LINES_MAX = 100
 """Lines a minute of one event, from one actor, about one peer: a peer must not fill our disk."""
 
 _MINUTE_S = 60.0
-_LEVELS = {"info": 20, "warning": 30, "error": 40, "exception": 40, "critical": 50}
+_INFO = 20
+_LEVELS = {"info": _INFO, "warning": 30, "error": 40, "exception": 40, "critical": 50}
 _OK = 200
 _KINDS_MAX = 1024
-_EACH = frozenset({"request", "request_refused"})  # as many as the front end's limits let in
+_ADDED = ("event", "level", "timestamp")  # what the processors add
+_LINE = b'%b%b,"event":"request","level":"info","timestamp":"%b.%06dZ"}'
+_EACH = frozenset({EVENT, "request_refused"})  # as many as the front end's limits let in
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
@@ -38,6 +44,7 @@ def configure(
     """
     out, threshold = stream or sys.stderr, Threshold(level, requests=requests)
     console = kind == "console" or (kind == "auto" and out.isatty())
+    lines = Lines(out)
     structlog.configure(
         processors=[
             threshold,
@@ -48,8 +55,8 @@ def configure(
             hide_octets,
             _console() if console else _json,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger("info"),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        wrapper_class=_loggers(threshold, lines),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
     return threshold
@@ -77,9 +84,13 @@ class Threshold:
         """Let an event pass, or raise `structlog.DropEvent`."""
         if _LEVELS.get(method, _LEVELS["critical"]) < self._least:
             raise structlog.DropEvent
-        if not self._used[1] and event.get("event") == "request" and event.get("status") == _OK:
+        if not self._used[1] and event.get("event") == EVENT and event.get("status") == _OK:
             raise structlog.DropEvent
         return event
+
+    def wants(self, status: int) -> bool:
+        """Tell whether a request with this status is logged."""
+        return self._least <= _INFO and (self._used[1] or status != _OK)
 
 
 class Quiet:
@@ -109,6 +120,50 @@ class Quiet:
         if lines >= LINES_MAX:
             raise structlog.DropEvent
         return event
+
+
+def _loggers(threshold: Threshold, lines: Lines) -> type[Any]:
+    """Make the class of all loggers: those of structlog, which also know what a request is."""
+    usual: Any = structlog.make_filtering_bound_logger("info")
+    clock = 0, b""
+
+    class Logger(usual):  # type: ignore[misc]  # the class is made while the program runs
+        _head = b""
+
+        def request(self, line: RequestLine) -> None:
+            """Log what `info("request", ...)` would, in a fifth of the time.
+
+            Whatever is not plain takes that way: it is hidden, or laid out, by the processors.
+            """
+            nonlocal clock
+            ours = self._logger is lines and self._processors[-1] is _json
+            if ours and line.plain and (head := self._head or self._begin()):
+                if not threshold.wants(line.status):
+                    return
+                second, micro = divmod(time.time_ns() // 1000, 1_000_000)
+                noted, text = clock
+                if second != noted:
+                    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
+                    clock = second, text
+                try:
+                    facts = _encode(line)
+                except ValueError:  # half a surrogate pair
+                    pass
+                else:
+                    lines.soon(_LINE % (head, facts[1:-1], text, micro))
+                    return
+            self.info(EVENT, **msgspec.structs.asdict(line))
+
+        def _begin(self) -> bytes:
+            """Lay out what is bound; empty if the processors are to do that."""
+            bound = hide_octets(None, "", dict(self._context))
+            if not bound.keys().isdisjoint((*RequestLine.__struct_fields__, *_ADDED)):
+                return b""
+            with contextlib.suppress(TypeError, ValueError):
+                self._head = _encode(bound)[:-1] + b"," * bool(bound)
+            return self._head
+
+    return Logger
 
 
 def hide_octets(

@@ -3,6 +3,8 @@
 import threading
 from typing import NamedTuple
 
+from actors.base import Cell
+
 SERIES_LIMIT = 5_000
 """Most series kept, beside sums over peers."""
 
@@ -35,6 +37,7 @@ class MemoryMeter:
         self._lock = threading.Lock()
         self._counters: dict[_Key, float] = {}
         self._gauges: dict[_Key, float] = {}
+        self._cells: dict[_Key, Cell] = {}
         self._sums: dict[_Key, float] = {}
         self._summed: set[str] = set()
         self._dropped = 0
@@ -47,6 +50,18 @@ class MemoryMeter:
                 self._counters[key] += n
             except KeyError:
                 self._first(self._counters, key, n)
+
+    def cell(self, name: str, **labels: str) -> Cell:
+        """Return the counter of this series for the one thread that counts it often."""
+        key = name, *labels, *labels.values()
+        with self._lock:
+            if (cell := self._cells.get(key)) is None:
+                cell = Cell()
+                if self._full:
+                    self._dropped += 1
+                else:
+                    self._cells[key] = cell
+            return cell
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Say how much there is now."""
@@ -67,6 +82,9 @@ class MemoryMeter:
         """Return all counters and all gauges, by name, or those of one name alone."""
         with self._lock:
             counters, gauges = self._counters | self._sums, dict(self._gauges)
+            for key, cell in self._cells.items():
+                if n := cell.n:
+                    counters[key] = counters.get(key, 0) + n
             summed, dropped = len(self._summed), self._dropped
         if summed:
             gauges["protokms_series_peers_summed",] = summed
@@ -77,10 +95,14 @@ class MemoryMeter:
         return _sorted(counters, add=True), _sorted(gauges, add=False)
 
     def _first(self, table: dict[_Key, float], key: _Key, value: float) -> None:
-        if len(self._counters) + len(self._gauges) < SERIES_LIMIT:
+        if not self._full:
             table[key] = value
         elif table is not self._counters or not self._sum_up(key, value):
             self._dropped += 1
+
+    @property
+    def _full(self) -> bool:
+        return len(self._counters) + len(self._gauges) + len(self._cells) >= SERIES_LIMIT
 
     def _sum_up(self, key: _Key, n: float) -> bool:
         """Add to the sum of the peers that have no series; False if that is none of a peer."""

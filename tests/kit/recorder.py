@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from actors.base import Actor, Change, Drop, Meter, Numbered, Range, Row, Slice, Timer
+from actors.base import Actor, Cell, Change, Drop, Meter, Numbered, Range, Row, Slice, Timer
 from actors.ledger.segment import segment_id
 from actors.protocol.blocks import Head, SegmentId
 from actors.protocol.grants import Grant, Piece
@@ -131,6 +131,9 @@ class RecordedMeter:
     def add(self, name: str, n: float = 1, **labels: str) -> None:
         self._record.note(f"count {n:g} {_labelled(name, labels)}")
         self._meter.add(name, n, **labels)
+
+    def cell(self, name: str, **labels: str) -> Cell:
+        return self._meter.cell(name, **labels)
 
     def set(self, name: str, value: float, **labels: str) -> None:
         self._record.note(f"gauge {_labelled(name, labels)}")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from actors.base import Meter
+from actors.base import Cell, Meter
 from actors.links.quantum_link import QuantumLink
 from actors.modules.datagram import OVERHEAD, Channel
 from actors.modules.emulated import Emulated
@@ -38,6 +38,9 @@ class Counts:
 
     def add(self, name: str, n: float = 1, **labels: str) -> None:
         self.counts.append((name, n, labels))
+
+    def cell(self, name: str, **labels: str) -> Cell:
+        raise NotImplementedError
 
     def set(self, name: str, value: float, **labels: str) -> None:
         self.counts.append((name, value, labels))

@@ -1,14 +1,19 @@
 """What all requests have in common: who is let in, limits, slow and broken clients, bad HTTP."""
 
 import asyncio
+import io
+import json
 import time
 from typing import Any
 
 import pytest
+import structlog
 
 from actors.protocol import keys
 from etsi.http.identity import Caller, DenyList
 from etsi.http.limits import ConcurrencyLimit, Limits
+from etsi.http.request_line import RequestLine
+from protokms.node import logs
 from tests.kit.site import ID_0, Answer, Site, options, read, request
 from transport.message import Message, Secret
 
@@ -582,3 +587,30 @@ def test_a_transfer_coding_that_nobody_decodes_is_refused_and_cut(site: Site, co
     assert (answer.status, code(answer)) == (400, "bad_http")
     assert answer.headers["Connection"] == "close"
     assert site.desk.asked == []
+
+
+# What a logger of a node's process is told
+
+
+def test_each_request_is_one_line_of_the_log_of_a_process() -> None:
+    before, out = structlog.get_config(), io.StringIO()
+    try:
+        logs.configure("json", out)
+        site = Site(options())
+        site.get(ENC)
+        site.send(request("PUT", "/pot"))
+        site.close()
+    finally:
+        structlog.configure(**before)
+
+    good, bad = map(json.loads, out.getvalue().splitlines())
+    assert list(good) == [*RequestLine.__struct_fields__, "event", "level", "timestamp"]
+    assert (good["method"], good["route"], good["sae"], good["peer"]) == (
+        "GET",
+        "enc_keys",
+        "sae-1",
+        "sae-2",
+    )
+    assert (good["status"], good["keys"], good["code"]) == (200, 1, "")
+    assert 0 < good["ms"] == round(good["ms"], 3)
+    assert (bad["method"], bad["status"]) == ("PUT", 404)

@@ -3,11 +3,19 @@
 import base64
 import io
 import json
+import re
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
 
+import msgspec
 import pytest
 import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from etsi.http.request_line import RequestLine
 from protokms.node import logs
 from transport.message import Secret
 
@@ -192,3 +200,156 @@ def test_a_line_that_is_one_too_many_is_not_written(out: io.StringIO) -> None:
         log.warning("again")
 
     assert len(out.getvalue().splitlines()) == logs.LINES_MAX
+
+
+# The lines of requests, which do not go through the processors
+
+ODD: list[object] = [KEY, bytearray(KEY), memoryview(KEY), Secret(KEY), [KEY], {"key": KEY}]
+TEXT = st.text(st.characters(), max_size=12)  # half surrogate pairs too
+LINES = st.builds(
+    RequestLine,
+    method=TEXT,
+    route=TEXT,
+    status=st.integers(100, 599),
+    sae=TEXT,
+    peer=TEXT,
+    keys=st.integers(0, 128),
+    ms=st.floats(0, 1e6).map(lambda ms: round(ms, 3)),
+    trace=TEXT,
+    code=TEXT,
+)
+
+
+WHEN = re.compile(r"\d{4}-[\d-]+T[\d:.]+Z")
+
+
+def line(**facts: Any) -> RequestLine:
+    usual = RequestLine("POST", "enc_keys", 200, "sae-1", "kms-2", 1, 1.25, "life-1f", "")
+    return msgspec.structs.replace(usual, **facts)
+
+
+def both(out: io.StringIO, log: Any, said: RequestLine) -> tuple[str, str]:
+    """Log it as a request and as any event; return the two texts without their timestamps."""
+    log.request(said)
+    log.info("request", **msgspec.structs.asdict(said))
+    first, second, rest = out.getvalue().split("\n")
+    assert not rest
+    out.seek(0)
+    out.truncate()
+    return WHEN.sub("", first), WHEN.sub("", second)
+
+
+@settings(max_examples=50)
+@given(LINES, st.dictionaries(st.text("abc", min_size=1), TEXT, max_size=3))
+def test_the_line_of_a_request_is_that_of_any_event(
+    said: RequestLine, bound: dict[str, str]
+) -> None:
+    before, out = structlog.get_config(), io.StringIO()
+    try:
+        logs.configure("json", out)
+        fast, slow = both(out, structlog.get_logger().bind(**bound), said)
+    finally:
+        structlog.configure(**before)
+
+    assert fast == slow
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [{}, {"node": "kms-1", "key": KEY}, {"peer": "kms-9", "level": "none"}, {"a": "\ud800"}],
+)
+def test_what_is_bound_is_in_the_line_of_a_request(
+    out: io.StringIO, bound: dict[str, object]
+) -> None:
+    logs.configure("json", out)
+    log = structlog.get_logger().bind(**bound)
+
+    fast, slow = both(out, log, line())
+    again, _ = both(out, log, line())
+
+    assert fast == slow == again
+
+
+@pytest.mark.parametrize("kind", ["json", "console"])
+@pytest.mark.parametrize("value", ODD)
+@pytest.mark.parametrize("name", RequestLine.__struct_fields__)
+def test_octets_never_reach_the_line_of_a_request(
+    out: io.StringIO, kind: logs.Kind, value: object, name: str
+) -> None:
+    logs.configure(kind, out)
+
+    structlog.get_logger().request(line(**{name: value}))
+
+    text = out.getvalue()
+    assert f"<{len(KEY)} octets>" in text
+    assert "key-octets" not in text
+    assert KEY.hex() not in text
+    assert base64.b64encode(KEY).decode() not in text
+
+
+def test_a_request_says_when_it_was(out: io.StringIO) -> None:
+    logs.configure("json", out)
+    began = datetime.now(UTC)
+
+    structlog.get_logger().request(line())
+
+    text = json.loads(out.getvalue())["timestamp"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text)
+    when = datetime.fromisoformat(text)
+    assert began <= when <= datetime.now(UTC)
+
+
+def test_the_second_of_a_request_is_never_that_of_another(
+    out: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs.configure("json", out)
+    log = structlog.get_logger()
+    for now in (1_000_000_000_999_999_999, 1_000_000_001_000_000_000, 999_999_999_000_001_999):
+        monkeypatch.setattr(time, "time_ns", lambda now=now: now)
+        log.request(line())
+
+    assert [json.loads(text)["timestamp"] for text in out.getvalue().splitlines()] == [
+        "2001-09-09T01:46:40.999999Z",
+        "2001-09-09T01:46:41.000000Z",
+        "2001-09-09T01:46:39.000001Z",
+    ]
+
+
+def test_requests_are_as_readable_as_all_else_on_a_terminal(out: io.StringIO) -> None:
+    logs.configure("console", out)
+
+    fast, slow = both(out, structlog.get_logger().bind(node="kms-1"), line())
+
+    assert fast == slow
+    assert "enc_keys" in fast
+
+
+def test_requests_are_captured_like_all_else(out: io.StringIO) -> None:
+    logs.configure("json", out)
+    log = structlog.get_logger().bind(node="kms-1")
+
+    with structlog.testing.capture_logs() as captured:
+        log.request(line(sae="sae-7"))
+
+    assert [(it["event"], it["sae"], it["node"]) for it in captured] == [
+        ("request", "sae-7", "kms-1")
+    ]
+    assert out.getvalue() == ""
+
+
+def test_requests_heed_level_and_wish(out: io.StringIO) -> None:
+    threshold = logs.configure("json", out)
+    log = structlog.get_logger()
+
+    def say() -> list[str]:
+        log.request(line(status=200))
+        log.request(line(status=401))
+        return told(out)
+
+    assert say() == ["request", "request"]
+    threshold.set("info", requests=False)
+    assert say() == ["request"]
+    threshold.set("warning", requests=True)
+    assert say() == []
+    threshold.set("info", requests=True)
+    assert say() == ["request", "request"]

@@ -97,3 +97,43 @@ def test_samples_of_one_name_are_those_of_no_other() -> None:
 
     assert meter.samples("protokms_x") == (counters[:1], [])
     assert meter.samples("protokms_z") == ([], gauges)
+
+
+def test_a_cell_adds_to_what_others_count_of_its_series() -> None:
+    meter = MemoryMeter()
+    cell = meter.cell("protokms_x", route="a", status="200")
+
+    meter.add("protokms_x", 2, status="200", route="a")
+    meter.add("protokms_x", 4, route="a", status="200")
+    cell.n += 0.5
+
+    assert meter.samples() == ([Sample("protokms_x", (("route", "a"), ("status", "200")), 6.5)], [])
+
+
+def test_a_series_has_one_cell_whoever_asks() -> None:
+    meter = MemoryMeter()
+    meter.cell("protokms_x", route="a").n += 1
+    meter.cell("protokms_x", route="a").n += 1
+    meter.cell("protokms_x", route="b").n += 1
+
+    assert meter.value("protokms_x", route="a") == 2
+
+
+def test_a_cell_that_has_counted_nothing_is_no_series() -> None:
+    meter = MemoryMeter()
+    meter.cell("protokms_x", route="a")
+
+    assert meter.samples() == ([], [])
+
+
+def test_cells_are_bounded_with_all_series_and_what_is_dropped_is_counted() -> None:
+    meter = MemoryMeter()
+    for n in range(SERIES_LIMIT):
+        meter.cell("protokms_x", kind=str(n)).n += 1
+    meter.cell("protokms_x", kind="one more").n += 1
+    meter.add("protokms_y")
+    meter.cell("protokms_x", kind="0").n += 1
+
+    assert len(meter.samples()[0]) == SERIES_LIMIT + 1
+    assert meter.value("protokms_series_dropped") == 2
+    assert meter.value("protokms_x", kind="0") == 2

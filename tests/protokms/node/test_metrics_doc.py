@@ -8,7 +8,7 @@ from tests.kit.help_texts import texts
 
 ROOT = Path(__file__).parents[3]
 ROOMS = ("transport", "actors", "etsi", "protokms")
-COUNTED = re.compile(r'(?:\.(?:add|set)\(\s*|\[\(?|, \()"(protokms_[a-z0-9_]+)"')
+COUNTED = re.compile(r'(?:\.(?:add|cell|set)\(\s*|\[\(?|, \()"(protokms_[a-z0-9_]+)"')
 LINK = re.compile(r'_host\.(?:count|gauge)\(\s*"([a-z_]+)"')
 
 
