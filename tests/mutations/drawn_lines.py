@@ -91,7 +91,7 @@ FORTY = [
         "pass",
         9,
     ),
-    Drawn(Transit, "on_session_lost", "self.lost_beyond(state, code, node)", "pass"),
+    Drawn(Transit, "on_session_lost", "self.lost_beyond(state, code, node)", "pass", 12),
     # Sync, and the quantum link
     Drawn(Segments, "on_transfer", "if self._stream.accept(word.segment, word.n):", "if False:", 2),
     Drawn(Peering, "serve_pending", "self._unreachable_since = 0.0", "pass"),

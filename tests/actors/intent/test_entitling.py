@@ -151,7 +151,7 @@ def test_a_clock_that_is_set_back_lets_an_application_that_was_over_go_on() -> N
     for later in (0.0, 5.0, 1.0, 2.0):
         node.wall = NOW + later
         part.look()
-        overs.append(part._rights.entitled["ann", "bob"].over)
+        overs.append(part.rights.entitled["ann", "bob"].over)
 
     assert overs == [False, True, False, False]
     assert node.told == [5.0, 4.0, 3.0]
