@@ -49,8 +49,6 @@ class Delivery:
     receipt: int
     until: float
     under_way: bool
-    had: bool = False
-    """Whether an earlier response with this key turned out to be written."""
 
 
 class Marked(NamedTuple):
@@ -413,16 +411,14 @@ class Held:
         return tuple(keys), self._receipt
 
     def written(self, receipt: int, clock: Clock) -> None:
-        """The response is out: its keys are delivered, even if it had counted as broken."""
+        """The response is out: its keys are delivered, even if it had counted as broken.
+
+        Another response with one of them may be under way: nothing that becomes of it, and no
+        crash, takes back what the slave has.
+        """
         slave, names = self._receipts.pop(receipt, ("", ()))
         places = (Place(name.grant, slave, name.index) for name in names)
-        mine = []
-        for place in places:
-            delivery = self._open.get(place)
-            if delivery and delivery.under_way and delivery.receipt != receipt:
-                delivery.had = True
-            elif delivery:
-                mine.append(place)
+        mine = [place for place in places if place in self._open]
         self._end(mine, Delivery(receipt, clock.now + self._repeat, under_way=False), clock)
 
     def broken(self, receipt: int, clock: Clock) -> None:
@@ -430,8 +426,6 @@ class Held:
         slave, names = self._receipts.get(receipt, ("", ()))
         places = (Place(name.grant, slave, name.index) for name in names)
         mine = [p for p in places if p in self._open and self._open[p].receipt == receipt]
-        self._deliver([place for place in mine if self._open[place].had], clock)
-        mine = [place for place in mine if place in self._open]
         self._end(mine, Delivery(receipt, clock.now + self._redelivery, under_way=False), clock)
 
     def tick(self, clock: Clock) -> list[bytes]:

@@ -148,6 +148,19 @@ def test_r11_a_late_report_counts_though_another_response_is_under_way() -> None
     assert code(pair.dec(grant)) == "no_such_key"
 
 
+def test_r11_a_late_report_is_durable_though_another_response_is_under_way() -> None:
+    pair = ready()
+    grant, first, _ = fetched_twice(pair)
+
+    written(pair, first)
+    pair.cluster.advance(1.0)
+    pair.cluster.crash("b")
+    pair.cluster.restart("b")
+    pair.cluster.advance(2.0)
+
+    assert code(pair.dec(grant)) == "no_such_key"
+
+
 def test_r11_delivering_is_durable_and_its_window_begins_anew_with_each_start() -> None:
     pair = ready()
     key = pair.key()
