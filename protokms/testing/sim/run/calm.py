@@ -68,13 +68,13 @@ class Calm:
         return {**self._odd_peers(), **self._odd_hops(), **self._odd_routes()}
 
     def _odd_peers(self) -> dict[str, str]:
-        """Neighbours that are not told as up, or have not said who they are."""
+        """Neighbours that are not told as up, or have not said who they are (liars may say so)."""
         odd = {}
         for one, other in self._cluster.links:
             for node, peer in ((one, other), (other, one)):
                 state = self._peer(node, peer)
-                trouble = state.trouble if peer not in self._liars else ""
-                if not (state.up and state.version) or trouble:
+                known = peer in self._liars or (state.version and not state.trouble)
+                if not (state.up and known):
                     odd[f"{node}>{peer}"] = f"{node} tells {state}"
         return odd
 
