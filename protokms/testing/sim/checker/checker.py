@@ -64,6 +64,7 @@ class Checker:
 
     def invoked(self, op: Operation) -> None:
         """A request goes in."""
+        self.stocks.invoked(op)
         if isinstance(op.ask, keys.GetKeyWithIds):
             self.deliveries.invoked(op)
         elif isinstance(op.ask, keys.GetKey | keys.GetMulticast):
@@ -73,6 +74,7 @@ class Checker:
     def answered(self, op: Operation, body: Message) -> None:
         """An answer comes out."""
         op.outcome, op.answer, op.end = "answered", body, self._now()
+        self.stocks.over(op)
         if isinstance(body, keys.Keys):
             self._keys(op, body)
         elif isinstance(body, keys.KeysWithIds):
@@ -88,6 +90,7 @@ class Checker:
     def silence(self, op: Operation, *, died: bool) -> None:
         """No answer came, and none will."""
         op.outcome, op.end = "unknown", self._now()
+        self.stocks.over(op)
         if isinstance(op.ask, keys.GetKeyWithIds):
             self.deliveries.gone(op)
         excused = died or self.troubles.any(_SILENT, (op.node,), op.at, op.end, PATIENCE_S)

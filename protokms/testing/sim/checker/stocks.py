@@ -55,6 +55,17 @@ class Stocks:
     ) -> None:
         self._terms, self._overheard = terms, overheard
         self._deliveries, self._troubles, self._now = deliveries, troubles, now
+        self._open: dict[int, Operation] = {}
+        """Requests for keys with no answer yet: what they are to get counts for limits already."""
+
+    def invoked(self, op: Operation) -> None:
+        """A request goes in."""
+        if isinstance(op.ask, keys.GetKey | keys.GetMulticast):
+            self._open[op.number] = op
+
+    def over(self, op: Operation) -> None:
+        """It has its answer, or will have none."""
+        self._open.pop(op.number, None)
 
     def free(self, one: str, other: str) -> int:
         """Octets that two nodes may still have for use: an upper bound."""
@@ -81,6 +92,12 @@ class Stocks:
         times = 2 if unsure else 1
         pairs: dict[str, int] = dict.fromkeys(ask.slaves, ask.number * ask.size)
         saes = dict(pairs)
+        for other in self._open.values():
+            assert isinstance(other.ask, keys.GetKey | keys.GetMulticast)
+            for slave in pairs.keys() & other.ask.slaves:
+                octets = other.ask.number * other.ask.size
+                saes[slave] += octets
+                pairs[slave] += octets if other.ask.master == ask.master else 0
         for grant in self._overheard.grants.values():
             for slave in grant.slaves:
                 if slave in pairs:

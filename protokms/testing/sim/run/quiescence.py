@@ -21,6 +21,7 @@ _PAD_LOOKS, _PAD_LOOK_S = 12, 1.1
 """As many looks after the first, each after another tick of the store that tells."""
 _DRINKS, _SMALL = 150, 8 << 20
 _PROMPT_S = 0.25
+_TOLD_S = 1.0
 """Where nothing is in the way an answer comes in less than a tick of anything."""
 _MISSED_S, _DEAD_S, _BACK_S = 5.0, 12.0, 10.0
 """After how long a death is looked for, how long it lasts, and how long the node has afterwards."""
@@ -165,6 +166,10 @@ class Quiescence:
         master, slave = self._at[node], self._at[peer]
         status = keys.GetStatus(master=master, slave=slave, size=32)
         stock = self._insist(node, peer, status, keys.Stock)
+        if stock and not stock.answer.stored:  # type: ignore[union-attr]
+            # what the peer holds unfetched is as it was last told: the second in a row is right
+            self._world.until(self._world.cluster.now + _TOLD_S)
+            stock = self._insist(node, peer, status, keys.Stock)
         made = self._insist(
             node, peer, keys.GetKey(master=master, slaves=(slave,), number=1, size=32), keys.Keys
         )
