@@ -178,7 +178,7 @@ class Checker:
         due = self._now() + self._terms.ttl_s + _EXPIRE_SLACK_S
         heapq.heappush(self._to_expire, (due, next(self._ties), got.grant))
         for slave in () if betrayed else ask.slaves:
-            if self.deliveries.waiting(ask.master, slave, op.end) > self._terms.waiting_most:
+            if self.deliveries.waiting(ask.master, slave, op.end) > self._terms.waiting_most(mode):
                 raise BrokenPromise("P8", f"more lies undelivered for {slave} than may")
 
     def _whole(self, op: Operation) -> bool:

@@ -36,10 +36,12 @@ class Terms:
     slice_s: dict[str, float] = field(default_factory=dict)
     """Seconds that a node takes for a slice, of one row at least, after a start."""
 
-    @property
-    def waiting_most(self) -> int:
-        """Octets of a pair that may wait to be fetched; each `local` grant counts, of any start."""
-        return self.pair_octets + (0 if self.mode == "local" else self.earlier_octets)
+    def waiting_most(self, mode: str) -> int:
+        """Octets of a pair that may wait to be fetched; each `local` grant counts, of any start.
+
+        `mode`: of the pair's store; `own` where both SAEs are of one node.
+        """
+        return self.pair_octets + (0 if mode == "local" else self.earlier_octets)
 
 
 class Stocks:
