@@ -65,6 +65,7 @@ class SaeClient:
         """Get fresh keys to share with `slave`, and with the SAEs in `also` (014 6.2).
 
         With `provenance` each key's extension tells over which nodes it came, if that is known.
+        `SaeError` also for an answer with fewer keys, or with keys of another size.
         """
         body: dict[str, Any] = {"number": number}
         if size is not None:
@@ -73,12 +74,23 @@ class SaeClient:
             body["additional_slave_SAE_IDs"] = list(also)
         if provenance:
             body["extension_optional"] = [{"protokms_provenance": True}]
-        return _keys(self._call("POST", slave, "enc_keys", body))
+        got = _keys(self._call("POST", slave, "enc_keys", body))
+        if len(got) != number or len({it.key_id for it in got}) != number:
+            raise SaeError(200, f"the answer has not the {number} keys that were asked for")
+        if any(len(it.key.reveal()) * 8 != size for it in got if size is not None):
+            raise SaeError(200, f"the answer has keys of another size than {size} bits")
+        return got
 
     def dec_keys(self, master: str, key_ids: list[str]) -> list[SaeKey]:
-        """Get the keys that `master` got under these ids (014 6.4)."""
+        """Get the keys that `master` got under these ids, in their order (014 6.4).
+
+        `SaeError` also for an answer with other keys than these.
+        """
         body = {"key_IDs": [{"key_ID": key_id} for key_id in key_ids]}
-        return _keys(self._call("POST", master, "dec_keys", body))
+        got = {it.key_id.lower(): it for it in _keys(self._call("POST", master, "dec_keys", body))}
+        if got.keys() != {key_id.lower() for key_id in key_ids}:
+            raise SaeError(200, "the answer has other keys than were asked for")
+        return [got[key_id.lower()] for key_id in key_ids]
 
     def close(self) -> None:
         """Close the connection."""
@@ -130,5 +142,6 @@ def _keys(container: Any) -> list[SaeKey]:
 
 def _key(row: Any) -> SaeKey:
     extension = row.get("key_extension")
-    octets = Secret(base64.b64decode(row["key"]))
-    return SaeKey(row["key_ID"], octets, extension if isinstance(extension, dict) else {})
+    octets = Secret(base64.b64decode(row["key"], validate=True))
+    key_id: str = row["key_ID"] + ""  # a TypeError if it is no text
+    return SaeKey(key_id, octets, extension if isinstance(extension, dict) else {})

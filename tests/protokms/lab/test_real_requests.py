@@ -154,6 +154,31 @@ def test_the_lines_of_the_readme_bring_the_same_key_twice(tmp_path: Path) -> Non
     assert sent == fetched
 
 
+def test_the_lines_for_consumers_bring_the_same_key_twice(tmp_path: Path) -> None:
+    text = (ROOT / "docs/consumers.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    enc, dec = (line.partition("#")[0] for line in block.splitlines())
+    folder = tmp_path / "lab"
+    made = lab.init(folder, topology.parse("chain:3"))
+
+    def said(line: str) -> Any:
+        command = [sys.executable, "-m", "protokms", *line.split()[1:]]
+        run = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, check=False, timeout=60, text=True
+        )
+        assert run.returncode == 0, run.stderr
+        return json.loads(run.stdout)
+
+    with demo.running(folder, made):
+        with master(folder, made, "sae-1") as sae:
+            demo.await_stock(sae, "sae-3", 1, SOON_S)
+        sent = said(enc)
+        fetched = said(dec.replace("KEY_ID", sent["keys"][0]["key_ID"]))
+
+    assert len(sent["keys"]) == 1
+    assert sent == fetched
+
+
 def refusal(sae: SaeClient, slave: str) -> SaeError:
     """Ask for keys that are refused."""
     with pytest.raises(SaeError) as caught:
