@@ -1,6 +1,9 @@
 """The command `protokms`: a running node takes a short way in, everything else goes to typer."""
 
+import errno
+import os
 import sys
+from typing import NoReturn
 
 from protokms.release import version
 from protokms.spare import spare_authorities, spare_tls
@@ -8,11 +11,31 @@ from protokms.spare import spare_authorities, spare_tls
 _HELP = frozenset({"--help", "-h"})
 _OF_NODE = frozenset({"reload", "status"})
 """What a running node is asked; each has a help of its own."""
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 
 
 def main() -> None:
     """Run what the command line says; exit 0 when well, 1 when it failed, 2 when misused."""
-    args = sys.argv[1:]
+    try:
+        try:
+            _run(sys.argv[1:])
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
+    except OSError as why:
+        if why.filename is not None or why.errno not in _UNWRITABLE:
+            raise
+        _no_room(why)
+
+
+def _no_room(why: OSError) -> NoReturn:
+    """What a command says cannot be written: one line, and nothing more at the end of Python."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stderr.write(f"what was asked for cannot be written: {why.strerror}\n")
+    sys.exit(1)
+
+
+def _run(args: list[str]) -> None:
     if args == ["--version"]:
         print(version())  # noqa: T201 -- without the second that typer and rich take
         return

@@ -428,3 +428,21 @@ def test_shapes_that_no_network_has_are_refused(shapes: str) -> None:
 
     assert refused.exit_code == 2
     assert "mesh or dumbbell or slow or spur" in " ".join(refused.output.split())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("args", [["--version"], ["lab", "--help"], ["node", "--help"]])
+def test_what_cannot_be_written_ends_in_one_line(args: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "protokms", *args],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=ROOT,
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == "what was asked for cannot be written: No space left on device\n"
