@@ -21,17 +21,22 @@ def spare_authorities() -> None:
 
 
 def spare_tls(args: Sequence[str]) -> None:
-    """Load asyncio without TLS if the command line names a process that serves no HTTP.
+    """Load asyncio without TLS, and hashes without OpenSSL, if a process serves no HTTP.
 
-    asyncio can do without these 4 MiB. Whoever needs TLS later loads it as ever.
+    asyncio can do without these 4 MiB. The hashes are Python's own then, and spare 3 MiB more; all
+    else comes from `cryptography`, which brings an OpenSSL of its own. Whoever needs TLS later
+    loads it as ever.
     """
     if _serves_http(args):
         return
-    absent = sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
-    if absent is None:
-        import asyncio  # noqa: F401, PLC0415
+    absent = [name for name in ("ssl", "_hashlib") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
+    import asyncio  # noqa: F401, PLC0415
+    import hashlib  # noqa: F401, PLC0415
+    import hmac  # noqa: F401, PLC0415
 
-        del sys.modules["ssl"]
+    for name in absent:
+        del sys.modules[name]
 
 
 def _serves_http(args: Sequence[str]) -> bool:

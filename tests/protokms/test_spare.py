@@ -92,6 +92,21 @@ def test_tls_that_is_loaded_already_stays() -> None:
     assert sys.modules["ssl"] is ssl
 
 
+@pytest.mark.slow
+def test_a_process_without_http_hashes_without_openssl(edges: Path) -> None:
+    code = (
+        "import sys; from protokms import spare; spare.spare_tls(sys.argv[1:])\n"
+        "import hashlib, hmac\n"
+        "print(*(it for it in ('ssl', '_hashlib') if it in sys.modules))\n"
+        "print(hashlib.sha256(b'abc').hexdigest()[:8], hmac.compare_digest(b'a', b'a'))"
+    )
+
+    python = [sys.executable, "-c", code, str(edges / "links.toml")]
+    done = subprocess.run(python, capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines() == ["", "ba7816bf True"]
+
+
 class Edges:
     """The processes of a node; each tells what it imports, on its standard error."""
 
