@@ -5,7 +5,7 @@ import os
 import sys
 from typing import NoReturn
 
-from protokms.release import version
+from protokms.release import VERSION
 from protokms.spare import spare_authorities, spare_tls
 
 _HELP = frozenset({"--help", "-h"})
@@ -37,7 +37,7 @@ def _no_room(why: OSError) -> NoReturn:
 
 def _run(args: list[str]) -> None:
     if args == ["--version"]:
-        print(version())  # noqa: T201 -- without the second that typer and rich take
+        print(VERSION)  # noqa: T201 -- without the second that typer and rich take
         return
     if args[:1] == ["node"] and (_OF_NODE & set(args[1:2]) or not _HELP & set(args)):
         # structlog would load rich, for tracebacks that show local variables: keys, perhaps.

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from protokms.config import brainpool
+from protokms.release import VERSION
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,18 +36,15 @@ def test_what_is_to_be_cited_is_this_version_under_its_licence() -> None:
     cited = dict(
         re.findall(r"^([a-z-]+): \"?([^\"\n]+)", (ROOT / "CITATION.cff").read_text(), re.M)
     )
-    version = setup["metadata"]["version"]
 
-    assert (cited["version"], cited["license"]) == (version, setup["metadata"]["license"])
-    assert f"## [{version}] - {cited['date-released']}\n" in (ROOT / "CHANGELOG.md").read_text()
+    assert (cited["version"], cited["license"]) == (VERSION, setup["metadata"]["license"])
+    assert f"## [{VERSION}] - {cited['date-released']}\n" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_what_an_upgrade_meets_is_said_first_of_this_version() -> None:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    setup = configparser.ConfigParser()
-    setup.read(ROOT / "setup.cfg")
 
-    (section,) = re.findall(rf"^## \[{setup['metadata']['version']}\].*\n\n(.+)", text, re.M)
+    (section,) = re.findall(rf"^## \[{VERSION}\].*\n\n(.+)", text, re.M)
 
     assert section.startswith("### What an upgrade from ")
 

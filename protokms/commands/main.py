@@ -46,7 +46,7 @@ def root(
 ) -> None:
     """Take the options that stand before a command."""
     if version:
-        say(release.version())
+        say(release.VERSION)
         raise typer.Exit
 
 

@@ -81,7 +81,7 @@ def export(folder: Path, name: str, out: Path | None = None, process: str = "") 
     files += [file for edge in edges for file in lab.files_of(edge)]
     members |= {_inside(folder, path): read_file(path, directory.FILE_OCTETS_MAX) for path in files}
     note = Note(
-        release=release.version(),
+        release=release.VERSION,
         node=name,
         process=process,
         config=_inside(folder, config),

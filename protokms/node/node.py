@@ -39,7 +39,7 @@ from protokms.node.logs import Threshold
 from protokms.node.meter import MemoryMeter
 from protokms.node.reload import Reloading
 from protokms.node.siblings import Own, Siblings
-from protokms.release import version
+from protokms.release import VERSION
 from transport.codec import Question, Sealer
 from transport.curve import CurveError
 from transport.envelope import Address, Envelope
@@ -214,7 +214,7 @@ class Node:
         """Set the gauges that are only worth setting when somebody looks."""
         self.meter.set("protokms_actors", len(self.system.names()))
         self.meter.set("protokms_threads", threading.active_count())
-        self.meter.set("protokms_build_info", 1, version=version())
+        self.meter.set("protokms_build_info", 1, version=VERSION)
 
     # How it is put together
 
@@ -223,7 +223,7 @@ class Node:
             return EdgePlacement(self.config, self._end)
         from protokms.node.placement import Placement  # noqa: PLC0415 -- not in an edge
 
-        return Placement(self.config, version(), self._quarantine, self._end)
+        return Placement(self.config, VERSION, self._quarantine, self._end)
 
     @property
     def _others(self) -> list[str]:
@@ -255,7 +255,7 @@ class Node:
             told=self._reload_told,
         )
         own, send = Address(made.name, self.name), self.system.send
-        desk = Desk(own, version(), self.system, self.meter, made, send)
+        desk = Desk(own, VERSION, self.system, self.meter, made, send)
         self.system.register(made.name, desk)
         return made
 
@@ -340,7 +340,7 @@ class Node:
 
     def _make_siblings(self, sealers: Mapping[str, Sealer]) -> Siblings:
         return Siblings(
-            Own(self.name, self.process, version(), tuple(self._placement.own())),
+            Own(self.name, self.process, VERSION, tuple(self._placement.own())),
             sealers,
             post=self._post.post,
             after=lambda s, envelope: self.system.after(s, envelope),  # noqa: PLW0108 -- made later

@@ -37,7 +37,14 @@ NEITHER = (
 )
 FRONT = ("actors.links", "actors.modules", "protokms.node.interfaces")
 LINKS = (
-    *("aiohttp", "_ssl", "uvloop", "cryptography.x509", "cryptography.hazmat.backends"),
+    *(
+        "aiohttp",
+        "_ssl",
+        "importlib.metadata",
+        "uvloop",
+        "cryptography.x509",
+        "cryptography.hazmat.backends",
+    ),
     *("etsi.gs014.api", "etsi.gs014.frontend", "etsi.http.service", "etsi.http.tls"),
     *("etsi.http.credentials", "protokms.config.tls"),
     *("actors.protocol.keys", "actors.protocol.sessions", "actors.protocol.relay"),
