@@ -148,7 +148,7 @@ def _application(app: Application, scene: Scene, edit: int) -> Application:
 def _policy(policy: Policy, scene: Scene, edit: int) -> Policy:
     masters, slaves = (
         tuple(_party(name, scene, edit) for name in _few(names, NAMES_MAX, "names", edit))
-        for names in (policy.masters, policy.slaves)
+        for names in (_named(policy.masters), policy.slaves)
     )
     if not (masters and slaves):
         raise No("malformed", "a policy names masters and slaves; * is anybody", edit)
@@ -158,7 +158,12 @@ def _policy(policy: Policy, scene: Scene, edit: int) -> Policy:
     _within(policy.ttl_s, 1, TTL_MAX, "ttl_s", edit)
     _within(policy.priority, 0, PRIORITY_MAX, "priority", edit)
     _within(policy.paths, 0, SHARES_MAX, "paths", edit)
-    return replace(policy, masters=masters, slaves=slaves)
+    mark = (intent.PER_SAE,) if intent.PER_SAE in policy.masters else ()
+    return replace(policy, masters=masters + mark, slaves=slaves)
+
+
+def _named(masters: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in masters if name != intent.PER_SAE)
 
 
 def _party(name: str, scene: Scene, edit: int) -> str:

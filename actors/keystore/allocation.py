@@ -131,7 +131,11 @@ class Allocation(Part):
         self._gate.check(ask.master, ask.slaves, ask.number * ask.size)
 
     def _take(self, asked: Asked) -> None:
-        self._when_in_touch(partial(self._reserve, asked), asked)
+        if isinstance(asked.ask, keys.Prepare):
+            serve = partial(self._go_on, asked, asked.ask.grant)
+        else:
+            serve = partial(self._reserve, asked)
+        self._when_in_touch(serve, asked)
 
     @handles(keys.Prepare)
     def prepare(self, ask: keys.Prepare) -> Later:
@@ -148,7 +152,7 @@ class Allocation(Part):
         self._accounts.wanted(ask.master, ask.slaves, self._context.clock.now)
         answer = self._context.later()
         until = self._context.clock.now + self._request_s
-        asked = self._prepares[ask.grant] = Asked(ask, answer, until)
+        asked = self._prepares[ask.grant] = Asked(ask, answer, until, self._limits.words)
         try:
             begin = partial(self._begin_prepare, asked, ask.grant)
             self._gate.when_known(Request(begin, answer, until))
@@ -163,7 +167,7 @@ class Allocation(Part):
             raise Refused("timeout", "taken back")
         try:
             self._check_rights(asked.ask)
-            self._when_in_touch(partial(self._go_on, asked, id_), asked)
+            self._take(asked)
         except Refused:
             self._prepares.pop(id_, None)  # it may be asked for again
             raise
@@ -228,13 +232,15 @@ class Allocation(Part):
         self._check_touch()
         self._check_ends(ask.master, ask.slaves)
         self._check_rights(ask)
-        if isinstance(ask, keys.GetKey):
-            unsure = self._limits.must_ask(ask.master, ask.slaves, needed, asked.words)
-            if unsure:
-                waits = PendingRequest(partial(self._take, asked), asked.answer, asked.until)
-                self._limits.wait_for_word(ask.master, unsure, waits)
-                return
-            self._limits.check(ask.master, ask.slaves, needed)
+        sealed, keys_of = isinstance(ask, keys.Prepare), ask.number * ask.size
+        ends = ask.master, ask.slaves
+        if unsure := self._limits.must_ask(*ends, keys_of, asked.words, sealed=sealed):
+            waits = PendingRequest(partial(self._take, asked), asked.answer, asked.until)
+            self._limits.wait_for_word(ask.master, unsure, waits)
+            return
+        self._limits.check_stock(*ends, keys_of)
+        if not sealed:
+            self._limits.check(*ends, needed)
         self._check_stock(asked.pair, needed)
         full = len(self._asked) >= ASKED_MAX or self._asked.full(asked.pair)
         if full or self._issued.unacked >= UNACKED_MAX:
@@ -242,7 +248,7 @@ class Allocation(Part):
         self._shares.reserve(needed, self._stream.stock)
         asked.aside = self._reserves.take(asked.pair, needed, self._context.clock.now)
         asked.charge = self._gate.take(ask.master, ask.slaves, ask.number * ask.size)
-        self._asked.put(asked.pair, needed, asked)
+        self._asked.put(asked.pair, needed, asked, self._gate.weight(ask.master, ask.slaves))
 
     def _check_stock(self, pair: Pair, octets: int) -> None:
         """Refuse what this pair may not take now, and see to it that there is more (R13)."""
@@ -344,6 +350,7 @@ class Allocation(Part):
         try:
             self._check_ends(ask.master, ask.slaves)
             self._gate.permit(ask.master, ask.slaves)
+            self._limits.check_stock(ask.master, ask.slaves, ask.number * ask.size)
             if self._options.mode == "local" and isinstance(ask, keys.GetKey):
                 self._limits.check(ask.master, ask.slaves, asked.octets)
         except Refused as no:

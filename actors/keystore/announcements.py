@@ -121,11 +121,13 @@ class Announcements(Part):
                 continue
             given = self._issued.give(id_, now)
             if given:
+                self._limits.note_held(given.grant)
                 given.answer(keys.Prepared(grant=id_))
                 self._note_given(given.grant, sealed=True)
                 continue
             waiting = self._issued.acknowledged(id_)
             if waiting:
+                self._limits.note_held(waiting.grant)
                 via = waiting.provenance
                 self._answer(waiting.answer, waiting.grant, waiting.octets, via)
         self._limits.hear(word.head.seq, word.loads)

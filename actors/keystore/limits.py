@@ -1,5 +1,6 @@
 """The owner's view of undelivered keys at the peer: limits, and a status (R9, R12, P9)."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -37,6 +38,24 @@ class Heard(NamedTuple):
 NOTHING = Heard(NEVER, 0)
 
 
+@dataclass(slots=True)
+class Since:
+    """What the peer has come to hold of a pair, and that may not be in what it last said of it.
+
+    `asked` are those octets that it held when it was asked for its next word: they will be in it.
+    """
+
+    octets: int = 0
+    asked: int | None = None
+    told: bool = False
+    """Whether it has said anything since this is counted."""
+
+    def tell(self) -> None:
+        """It has said what it holds."""
+        self.told = self.told or self.asked is not None
+        self.octets, self.asked = self.octets - (self.asked or 0), None
+
+
 class Unsure(NamedTuple):
     """A request for keys, and the pairs of which the peer is asked first."""
 
@@ -64,7 +83,7 @@ class Limits(Part):
     ) -> None:
         self._context, self._peer, self._stream = context, peer, stream
         self._gate = gate
-        self._undelivered, self._shares = issued.undelivered, shares
+        self._issued, self._undelivered, self._shares = issued, issued.undelivered, shares
         self._homes, self._serving, self._options = homes, serving, options
         self._reserves, self._demand = reserves, demand
         self.words = 0
@@ -72,6 +91,8 @@ class Limits(Part):
         self._asked: dict[Pair, float] = {}
         self._heard: dict[Pair, Heard] = {}
         """Since both ends came in step: before, the other one may have held anything."""
+        self._since: dict[Pair, Since] = {}
+        """Pairs of which policies let so much lie unfetched."""
         self._full: dict[Pair, int] = {}
         """Pairs for which the peer has refused keys, and how much room it has told of since."""
         self._unsure: list[Unsure] = []
@@ -92,22 +113,59 @@ class Limits(Part):
                 _keep(self._heard, pair, Heard(self._context.clock.now, self.words))
                 if pair in self._full:
                     self._full[pair] = load.room
+                if since := self._since.get(pair):
+                    since.tell()
                 told.add(pair)
         woken = [it for it in self._unsure if not it.pairs.isdisjoint(told)]
         self._unsure = [it for it in self._unsure if it.pairs.isdisjoint(told)]
         serve_all(it.request for it in woken)
 
-    def must_ask(self, master: str, slaves: tuple[str, ...], octets: int, since: int) -> list[str]:
+    def must_ask(
+        self,
+        master: str,
+        slaves: tuple[str, ...],
+        octets: int,
+        since: int,
+        *,
+        sealed: bool = False,
+    ) -> list[str]:
         """Of which slaves the peer must say first what is not fetched (R12).
 
         Those for which there seem to be too many keys: since its last word the slaves may have
         fetched. In `local` mode those of which it has said nothing yet, too; in `confirmed` mode
         it is the peer who refuses, so only those for which it has, as that has burnt bits.
-        `since`: how often the peer had said so when the request came.
+        Of a pair with a policy of its own that is as in `local` mode; of `sealed` keys only that
+        counts. `since`: how often the peer had said so when the request came.
         """
-        return [slave for slave in slaves if self._is_unsure((master, slave), octets, since)]
+        ask = self._is_unsure if not sealed else self._is_unsure_of_stock
+        return [slave for slave in slaves if ask((master, slave), octets, since)]
+
+    def _is_unsure_of_stock(self, pair: Pair, octets: int, since: int) -> bool:
+        heard, known = self._heard.get(pair), self._since.get(pair)
+        if not self._gate.stock(*pair):
+            return False
+        if heard is None or known is None or not known.told:
+            return True
+        return octets > self._left(*pair) and heard.word <= since
+
+    def _left(self, master: str, slave: str) -> int:
+        """Octets that may still lie unfetched, by the policy of a pair; without one, no end."""
+        most = self._gate.stock(master, slave)
+        if most is None:
+            return 8 * self._options.max_bits
+        there = self._undelivered.of_pair(master, slave) + self._issued.under_way(master, slave)
+        since = self._since.get((master, slave))
+        return max(0, most.octets - there - (since.octets if since else 0))
+
+    def note_held(self, grant: grants.Grant) -> None:
+        """The peer holds one more, and does not say how many that makes."""
+        for slave in grant.slaves:
+            if since := self._since.get((grant.master, slave)):
+                since.octets += grant.number * grant.size
 
     def _is_unsure(self, pair: Pair, octets: int, since: int) -> bool:
+        if self._is_unsure_of_stock(pair, octets, since):
+            return True
         heard = self._heard.get(pair)
         if heard and heard.word > since:
             return False  # it has said so since this request came
@@ -127,6 +185,13 @@ class Limits(Part):
         self._unsure.append(Unsure(frozenset((master, slave) for slave in slaves), request))
         for slave in slaves:
             self._ask(master, slave, waits=True)
+
+    def check_stock(self, master: str, slaves: tuple[str, ...], octets: int) -> None:
+        """Refuse more than policies let lie unfetched of a pair: `over_stock`."""
+        for slave in slaves:
+            if self._gate.stock(master, slave) and octets > (left := self._left(master, slave)):
+                self._ask(master, slave)
+                self._gate.check_stock(master, slave, octets, left)
 
     def check(self, master: str, slaves: tuple[str, ...], octets: int) -> None:
         """Check what the peer last said where its refusal would come too late (R12).
@@ -156,6 +221,10 @@ class Limits(Part):
         answered = waits and self._heard.get(pair, NOTHING).at >= asked
         if known and (answered or now - asked >= ASK_EVERY_S):
             _keep(self._asked, pair, now)
+            if self._gate.stock(master, slave):
+                _keep(self._since, pair, self._since.get(pair) or Since())
+                mine = self._since[pair]
+                mine.asked = mine.octets if mine.asked is None else mine.asked
             head = self._peer.state.head(now=True)
             word = grants.LoadQuery(head=head, master=master, slave=slave)
             self._peer.tell(word)
@@ -189,6 +258,7 @@ class Limits(Part):
             recent = self._context.clock.now - heard.at < BELIEVED_S
             if recent or self._options.mode == "local":
                 stored = min(stored, self._peer_room(ask.master, ask.slave))
+            stored = min(stored, self._left(ask.master, ask.slave))
             self._ask(ask.master, ask.slave)
         count = stored // ask.size
         may = self._gate.count(ask.master, ask.slave, ask.size)
@@ -201,6 +271,7 @@ class Limits(Part):
         """The peer may have gone back to a time when it held more."""
         self._heard.clear()
         self._asked.clear()
+        self._since.clear()
         self._full.clear()
         self._undelivered.began_anew()
 

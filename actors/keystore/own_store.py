@@ -123,13 +123,23 @@ class OwnStore(Actor):
         total = ask.number * ask.size
         self.accounts.wanted(ask.master, ask.slaves, self.system.now())
         self.gate.check(ask.master, ask.slaves, total)
-        self.held.check_room(ask.master, ask.slaves, total)
+        self._check_room(ask.master, ask.slaves, total)
         octets = self.system.random(total)
         id_ = self.system.random(keys.ID_OCTETS)
         self._hold(ask, id_, octets)
         body = keys.Keys(grant=id_, size=ask.size, octets=Secret(octets))
         self.commits.effect(lambda: answer(body))
         self.system.meter.add("protokms_keys_issued", ask.number, peer=self.plan.peer, mode="own")
+
+    def _check_room(self, master: str, slaves: tuple[str, ...], octets: int) -> None:
+        for slave in slaves:
+            self.gate.check_stock(master, slave, octets, self._left(master, slave))
+        self.held.check_room(master, slaves, octets)
+
+    def _left(self, master: str, slave: str) -> int:
+        """Octets of a pair that may still lie unfetched."""
+        most, room = self.gate.stock(master, slave), self.held.room(master, slave)
+        return min(room, max(0, most.octets - self.held.load(master, slave))) if most else room
 
     def _check_pairs(self, master: str, slaves: tuple[str, ...]) -> None:
         if not self.options.allow_same_node:
@@ -169,7 +179,7 @@ class OwnStore(Actor):
             raise Refused("timeout", "taken back")
         self.serving.check()
         self.gate.check(ask.master, ask.slaves, len(ask.octets))
-        self.held.check_room(ask.master, ask.slaves, len(ask.octets))
+        self._check_room(ask.master, ask.slaves, len(ask.octets))
         self._hold(ask, ask.grant, ask.octets.reveal())
         self.commits.effect(lambda: answer(keys.Prepared(grant=ask.grant)))
 
@@ -195,7 +205,7 @@ class OwnStore(Actor):
 
     def _stock(self, ask: keys.GetStatus) -> keys.Stock:
         self.gate.permit(ask.master, (ask.slave,))
-        room = self.held.room(ask.master, ask.slave) // ask.size
+        room = self._left(ask.master, ask.slave) // ask.size
         most = self.options.max_undelivered_bits_per_pair // 8 // ask.size
         may = self.gate.count(ask.master, ask.slave, ask.size)
         stored = room if may is None else min(room, may)

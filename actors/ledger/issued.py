@@ -157,6 +157,12 @@ class Issued:
         """How many grants the peer has not acknowledged, or that may be taken back."""
         return len(self.waiting) + len(self.unacknowledged) + len(self.voiding) + len(self.given)
 
+    def under_way(self, master: str, slave: str) -> int:
+        """Octets of keys of a pair that the peer is told of, and has not acknowledged."""
+        made = (it.grant for it in self.waiting.values() if not it.failed)
+        ours = (it for it in made if it.master == master and slave in it.slaves)
+        return sum(it.number * it.size for it in ours)
+
     def await_held(self, waiting: Waiting) -> None:
         """A confirmed grant goes out; its master is answered when the peer holds it."""
         self.waiting[waiting.grant.id] = waiting

@@ -177,13 +177,19 @@ class Application:
     notes: tuple[Note, ...] = ()
 
 
+PER_SAE: Final = "rate:sae"
+"""Beside the masters of a policy: its rate is of each of them, not of each pair."""
+
+
 @part
 class Policy:
     """A rule: may these SAEs have keys with those, and how many. Its id is its name.
 
     `masters` and `slaves` are ids of SAEs, `node:NAME` for all of a node, or `*`. The rule with
-    the lowest `order` that names a pair decides. `max_bandwidth` is of each pair, `stock_bits`
-    what may lie undelivered for it; `paths` over how many disjoint paths its bits must come.
+    the lowest `order` that names a pair decides. `max_bandwidth` is of each pair, or with `PER_SAE`
+    among `masters` of each master for all its pairs under the rule; `stock_bits` is what may lie
+    undelivered for a pair. Pairs of a larger `priority` have more turns while requests wait for
+    bits. `paths`: over how many disjoint paths its bits must come.
     """
 
     order: int

@@ -19,10 +19,14 @@ class _User(Generic[T]):
     items: deque[tuple[int, T]] = field(default_factory=deque)
     """Cost and item, the oldest first."""
     credit: int = 0
+    weight: int = 1
 
 
 class FairQueue(Generic[T]):
-    """At most `most` items wait for one user; costs and `quantum` have one unit, as octets."""
+    """At most `most` items wait for one user; costs and `quantum` have one unit, as octets.
+
+    A user of `weight` n has n quanta when its turn comes.
+    """
 
     def __init__(self, quantum: int, most: int) -> None:
         self._quantum, self._most = quantum, most
@@ -42,9 +46,11 @@ class FairQueue(Generic[T]):
         """Whether no more items of this user may wait."""
         return user in self._users and len(self._users[user].items) >= self._most
 
-    def put(self, user: Hashable, cost: int, item: T) -> None:
-        """Let an item wait; the caller has asked `full`."""
-        self._users.setdefault(user, _User()).items.append((cost, item))
+    def put(self, user: Hashable, cost: int, item: T, weight: int = 1) -> None:
+        """Let an item wait; the caller has asked `full`. From now on its user has this weight."""
+        waits = self._users.setdefault(user, _User())
+        waits.items.append((cost, item))
+        waits.weight = weight
         self._items += 1
 
     def head(self) -> T | None:
@@ -52,7 +58,7 @@ class FairQueue(Generic[T]):
         while self._users:
             name, user = next(iter(self._users.items()))
             if not self._granted:
-                user.credit += self._quantum
+                user.credit += self._quantum * user.weight
                 self._granted = True
             cost, item = user.items[0]
             if user.credit >= cost:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from actors.base import Context, Later, Part, handles
 from actors.protocol import intent, keys, rights
 from actors.protocol.common import Failed, Refused
-from actors.rights.right import Home, Least, Limit, Right, joint, right_of
+from actors.rights.right import Home, Least, Limit, Most, Right, joint, right_of
 from actors.rights.spending import NOTHING, Charge, Spending
 from transport.envelope import Address
 from transport.message import Message, local
@@ -155,7 +155,7 @@ class Gate(Part):
             self._ask()
         joint = self._joint(master, slaves)
         if joint.no:
-            raise self._refused("not_permitted", joint.no)
+            raise self.refused("not_permitted", joint.no)
         return joint.limits
 
     def check(self, master: str, slaves: tuple[str, ...], octets: int, ahead: int = 0) -> None:
@@ -165,7 +165,7 @@ class Gate(Part):
         """
         wait, limit = self._wait(master, slaves, octets, ahead)
         if limit and wait:
-            raise self._refused("over_rate", f"{limit.rule} gives {limit.rate:,} bit/s")
+            raise self.refused("over_rate", f"{limit.rule} gives {limit.rate:,} bit/s")
 
     def _wait(
         self, master: str, slaves: tuple[str, ...], octets: int, ahead: int = 0
@@ -175,7 +175,8 @@ class Gate(Part):
             return 0.0, None
         return self._spending.wait(limits, 8 * octets, self._now, 8 * ahead)
 
-    def _refused(self, code: str, why: str) -> Refused:
+    def refused(self, code: str, why: str) -> Refused:
+        """Count that a row does not let a request pass, and say why."""
         self._context.system.meter.add("protokms_rights_refused", code=code)
         return Refused(code, why)
 
@@ -198,6 +199,21 @@ class Gate(Part):
         """Return for how many seconds new keys of these live."""
         found = self._joint(master, slaves).ttl_s
         return usual if found is None else float(found)
+
+    def stock(self, master: str, slave: str) -> Most | None:
+        """Return how much of a pair may lie unfetched; None: no row says."""
+        return self._joint(master, (slave,)).stock
+
+    def check_stock(self, master: str, slave: str, octets: int, left: int) -> None:
+        """Refuse keys of a pair of which, as far as is known, `left` may still lie there."""
+        most = self.stock(master, slave)
+        if most and octets > left:
+            why = f"{most.rule} lets {8 * most.octets:,} bits of these SAEs lie unfetched"
+            raise self.refused("over_stock", why)
+
+    def weight(self, master: str, slaves: tuple[str, ...]) -> int:
+        """Return how many turns these have for one of others, while requests wait."""
+        return self._joint(master, slaves).weight
 
     def least(self, here: str, there: str) -> dict[rights.Pair, Least]:
         """Return what is kept for pairs of an SAE at one KMS and one at the other."""

@@ -9,7 +9,8 @@ for a policy, so each can only take away what the other would give. Limits of bo
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from actors.protocol.intent import Policy
+from actors.protocol.intent import PER_SAE, Policy
+from actors.protocol.limits import WEIGHT_MAX
 from actors.protocol.rights import Entitled, Rights, Rule
 
 Home = Callable[[str], str | None]
@@ -30,6 +31,14 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Most:
+    """At most `octets` of keys of a pair may lie unfetched; `rule` wants it so."""
+
+    rule: str
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
 class Least:
     """So many bit/s are kept for the pairs of an application."""
 
@@ -41,13 +50,16 @@ class Least:
 class Right:
     """What a pair may have; `no` says why it may have nothing, and is empty if it may.
 
-    Its new keys live `ttl_s` seconds at most; None: as the store wants it.
+    Its new keys live `ttl_s` seconds at most; None: as the store wants it. While requests wait, it
+    has `weight` turns for one of a pair of which nobody has said anything.
     """
 
     no: str = ""
     ttl_s: int | None = None
     limits: tuple[Limit, ...] = ()
     least: Least | None = None
+    stock: Most | None = None
+    weight: int = 1
 
 
 def right_of(rights: Rights, master: str, slave: str, home: Home) -> Right:
@@ -65,20 +77,29 @@ def right_of(rights: Rights, master: str, slave: str, home: Home) -> Right:
         return Right(f"{none.rule} gives no bits")
     lives = [entitled.application.ttl_s if entitled else None, rule.policy.ttl_s if rule else None]
     least = entitled.application.min_bandwidth if entitled else None
+    stock = rule.policy.stock_bits if rule else None
+    priority = (rule.policy.priority if rule else 0) or (
+        entitled.application.priority if entitled else 0
+    )
     return Right(
         ttl_s=min((it for it in lives if it is not None), default=None),
         limits=tuple(limits),
         least=Least(entitled.id, least) if entitled and least else None,
+        stock=Most(f"policy {rule.name}", stock // 8) if rule and stock is not None else None,
+        weight=min(1 + priority, WEIGHT_MAX),
     )
 
 
 def joint(rights: Sequence[Right]) -> Right:
     """Return what several pairs may have if all are given the same keys."""
+    if len(rights) == 1:
+        return rights[0]
     lives = [it.ttl_s for it in rights if it.ttl_s is not None]
     return Right(
         no=next((it.no for it in rights if it.no), ""),
         ttl_s=min(lives, default=None),
         limits=tuple(dict.fromkeys(limit for it in rights for limit in it.limits)),
+        weight=min((it.weight for it in rights), default=1),
     )
 
 
@@ -93,6 +114,9 @@ def _of_policy(rule: Rule | None, master: str, slave: str) -> list[Limit]:
     rate = rule.policy.max_bandwidth if rule else None
     if rule is None or rate is None:
         return []
+    if PER_SAE in rule.policy.masters:
+        of_sae = f"policy {rule.name} for SAE {master[:_SHOWN]}"
+        return [Limit(("policy", rule.name, master), of_sae, rate)]
     return [Limit(("policy", rule.name, master, slave), f"policy {rule.name}", rate)]
 
 

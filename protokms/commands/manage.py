@@ -303,9 +303,20 @@ def policy_add(
     max_bandwidth: Annotated[
         int | None, typer.Option(min=0, max=(1 << 32) - 1, help="bit/s of each pair.")
     ] = None,
+    per_sae: Annotated[
+        bool,
+        typer.Option("--per-sae", help="The rate is of each master: of all its pairs together."),
+    ] = False,
+    stock_bits: Annotated[
+        int | None,
+        typer.Option(min=0, max=1 << 40, help="Bits of a pair that may lie unfetched."),
+    ] = None,
     ttl: Annotated[
         int | None, typer.Option(min=1, max=31_536_000, help="Seconds that new keys live at most.")
     ] = None,
+    priority: Annotated[
+        int, typer.Option(min=0, max=(1 << 32) - 1, help="Larger: more turns while requests wait.")
+    ] = 0,
     config: Config = None,
     the_lab: Lab = None,
     node: Node = None,
@@ -326,7 +337,10 @@ def policy_add(
         slaves=tuple(slave),
         allow=not deny,
         max_bandwidth=max_bandwidth,
+        rate_of="sae" if per_sae else "pair",
+        stock_bits=stock_bits,
         ttl_s=ttl,
+        priority=priority,
     )
     _ask(word, config, the_lab, node, as_json)
     if not as_json:
@@ -432,8 +446,11 @@ _POLICY = {
     "masters": "masters",
     "slaves": "slaves",
     "allow": "allows",
-    "max_bandwidth": "bit/s a pair",
+    "max_bandwidth": "bit/s",
+    "rate_of": "of each",
+    "stock_bits": "unfetched bits",
     "ttl_s": "seconds to live",
+    "priority": "priority",
 }
 _ALARM = {
     "id": "id",

@@ -243,6 +243,9 @@ class OwnActorTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 Order = Annotated[int, limit(0, (1 << 32) - 1, "an order")]
 Bandwidth = Annotated[int, limit(0, (1 << 32) - 1, "bit/s")]
 PolicyTtl = Annotated[int, limit(1, 31_536_000, "seconds")]
+StockBits = Annotated[int, limit(0, 1 << 40, "bits")]
+Priority = Annotated[int, limit(0, (1 << 32) - 1, "a priority")]
+RateOf = Annotated[Literal["pair", "sae"], Meta(description="write pair or sae")]
 Parties = Annotated[
     list[Text],
     Meta(min_length=1, max_length=256, description="write a list of SAEs, 'node:NAME' and '*'"),
@@ -253,7 +256,8 @@ class PolicyRow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[[policy]]`: a rule that says which masters have keys with which slaves, and how many.
 
     The rule with the lowest `order` that names a pair decides; without one rules have 10, 20, ...
-    as they stand in the file. `max_bandwidth` is bit/s of each pair.
+    as they stand in the file. `max_bandwidth` is bit/s of each pair, or of each master SAE for all
+    its pairs under the rule, as `rate_of` says; `stock_bits` is what may lie unfetched of a pair.
     """
 
     name: Name
@@ -262,7 +266,10 @@ class PolicyRow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     order: Order | None = None
     allow: Switch = True
     max_bandwidth: Bandwidth | None = None
+    rate_of: RateOf = "pair"
+    stock_bits: StockBits | None = None
     ttl_s: PolicyTtl | None = None
+    priority: Priority = 0
 
 
 class Process(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -100,7 +100,9 @@ async def _policy(
 ) -> Message | dict[str, Any]:
     if isinstance(word, words.AddPolicy):
         terms = msgspec.structs.asdict(word)
-        name = terms.pop("name")
+        name, rate_of = terms.pop("name"), terms.pop("rate_of")
+        if rate_of == "sae":
+            terms["masters"] = (*terms["masters"], intent.PER_SAE)
         return await _write(ask, Edit(intent.PUT, intent.POLICY, name, policy=Policy(**terms)))
     if isinstance(word, words.RemovePolicy):
         return await _write(ask, Edit(intent.REMOVE, intent.POLICY, word.name))
@@ -111,9 +113,14 @@ async def _policy(
 def _told(rows: list[Entry]) -> list[dict[str, Any]]:
     """Write policies down in the order in which they are asked."""
     policies = [(it.policy.order, it.id, it.owner, it.policy) for it in rows if it.policy]
-    kept = ("order", "masters", "slaves", "allow", "max_bandwidth", "ttl_s")
+    kept = ("order", "slaves", "allow", "max_bandwidth", "stock_bits", "ttl_s", "priority")
     return [
-        {"name": name, "owner": owner} | {field: getattr(policy, field) for field in kept}
+        {"name": name, "owner": owner}
+        | {field: getattr(policy, field) for field in kept}
+        | {
+            "masters": [it for it in policy.masters if it != intent.PER_SAE],
+            "rate_of": "sae" if intent.PER_SAE in policy.masters else "pair",
+        }
         for _, name, owner, policy in sorted(policies, key=lambda row: row[:2])
     ]
 

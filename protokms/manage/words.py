@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -120,7 +120,10 @@ class AddPolicy(_Word, frozen=True, kw_only=True, tag="policy.add"):
     slaves: _Parties
     allow: bool = True
     max_bandwidth: _U32 | None = None
+    rate_of: Literal["pair", "sae"] = "pair"
+    stock_bits: Annotated[int, Meta(ge=0, le=1 << 40)] | None = None
     ttl_s: Annotated[int, Meta(ge=1, le=31_536_000)] | None = None
+    priority: _U32 = 0
 
 
 class RemovePolicy(_Word, frozen=True, kw_only=True, tag="policy.remove"):

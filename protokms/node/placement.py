@@ -22,7 +22,7 @@ from actors.runtime.supervisor import GiveUp
 from protokms.config import own_actors
 from protokms.config.interfaces import numbered
 from protokms.config.keyfiles import read_key
-from protokms.config.sections import CORE, FRONT, QUANTUM_LINK, NodeConfig
+from protokms.config.sections import CORE, FRONT, QUANTUM_LINK, NodeConfig, PolicyRow
 from protokms.node.composition import ROOT, Composition
 from protokms.node.edge_placement import actor, agent, front
 from protokms.node.interfaces import FileInterfaces, link_child
@@ -119,23 +119,30 @@ class Placement:
             audience=fronts,
             interfaces=("etsi014/1.1.1",) if fronts else (),
             controlled=config.controlled,
-            policies={
-                row.name: intent.Policy(
-                    10 * at if row.order is None else row.order,
-                    tuple(row.masters),
-                    tuple(row.slaves),
-                    allow=row.allow,
-                    max_bandwidth=row.max_bandwidth,
-                    ttl_s=row.ttl_s,
-                )
-                for at, row in enumerate(config.policies, 1)
-            },
+            policies=policies_of(config.policies),
         )
 
     def _patience(self, seconds: float, share: float) -> float:
         """Return how long a request may take in here, of the time that the front end waits."""
         front_s = self.config.etsi014.request_timeout_s if self.config.etsi014 else math.inf
         return min(seconds, share * front_s)
+
+
+def policies_of(rows: Iterable[PolicyRow]) -> dict[str, intent.Policy]:
+    """Return the rules of a configuration by their names."""
+    return {
+        row.name: intent.Policy(
+            10 * at if row.order is None else row.order,
+            (*row.masters, *((intent.PER_SAE,) if row.rate_of == "sae" else ())),
+            tuple(row.slaves),
+            allow=row.allow,
+            max_bandwidth=row.max_bandwidth,
+            stock_bits=row.stock_bits,
+            ttl_s=row.ttl_s,
+            priority=row.priority,
+        )
+        for at, row in enumerate(rows, 1)
+    }
 
 
 def _front(config: NodeConfig) -> Child | None:

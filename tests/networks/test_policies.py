@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -19,13 +20,16 @@ DENY_ALL = Policy(LAST, ("*",), ("*",), allow=False)
 TO_B = Policy(10, ("ann",), ("node:b",))
 
 
-def network(policies: Mapping[str, Policy], controlled: str = "") -> KmsNetwork:
+def network(
+    policies: Mapping[str, Policy], controlled: str = "", store: dict[str, Any] | None = None
+) -> KmsNetwork:
     kms = KmsNetwork(
         "a--b b--c",
         saes=SAES,
         link={"rate_bit_s": RATE},
         policies={"a": policies},
         controlled=controlled,
+        store=store,
     )
     kms.advance(12.0)
     return kms
@@ -92,6 +96,74 @@ def test_the_rate_of_a_rule_is_that_of_each_pair(slave: str) -> None:
     kms.advance(0.5)
 
     assert isinstance(kms.enc("ann", slave), keys.Keys)
+
+
+@pytest.mark.parametrize("slaves", [("bob", "bert"), ("amy", "amy")], ids=["far", "own"])
+def test_the_rate_of_an_sae_is_one_for_all_its_pairs_at_a_kms(slaves: tuple[str, str]) -> None:
+    kms = network({"slow": Policy(1, ("*", intent.PER_SAE), ("*",), max_bandwidth=512)})
+    most = 512 * DEPTH_S // 256
+
+    answers = [kms.enc("ann", slaves[at % 2], wait=0.5) for at in range(most + 1)]
+
+    assert all(isinstance(it, keys.Keys) for it in answers[:most])
+    assert refused(answers[most]) == "policy slow for SAE ann gives 512 bit/s"
+    other = "bob" if slaves[0] == "bob" else "ann"
+    assert isinstance(kms.enc("amy", other), keys.Keys), "another SAE has its own"
+
+
+def code(answer: Message) -> str:
+    return answer.code if isinstance(answer, Failed) else ""
+
+
+STOCK = Policy(1, ("ann",), ("*",), stock_bits=2 * 256)
+LIES = "policy few lets 512 bits of these SAEs lie unfetched"
+
+
+@pytest.mark.parametrize("mode", ["confirmed", "local"])
+@pytest.mark.parametrize("slave", ["bob", "amy", "cleo"], ids=["near", "own", "distant"])
+def test_so_much_of_a_pair_lies_unfetched_and_no_more(slave: str, mode: str) -> None:
+    kms = network({"few": STOCK}, store={"mode": mode})
+    made = [kms.enc("ann", slave, wait=20.0) for _ in range(2)]
+
+    third = kms.enc("ann", slave)
+    assert (code(third), refused(third)) == ("over_stock", LIES)
+    ask = keys.GetStatus(master="ann", slave=slave, size=32)
+    stock = kms.cluster.ask(kms.store_of("ann", slave), ask)
+    assert isinstance(stock, keys.Stock)
+    assert stock.stored == 0
+    if slave == "bob":
+        assert isinstance(kms.enc("amy", slave), keys.Keys), "the rule names another"
+
+    assert isinstance(made[0], keys.Keys)
+    assert isinstance(kms.dec(slave, "ann", made[0].grant), keys.KeysWithIds)
+    kms.advance(1.0)
+    assert isinstance(kms.enc("ann", slave), keys.Keys)
+    assert code(kms.enc("ann", slave)) == "over_stock"
+
+
+def test_requests_that_come_together_leave_no_more_unfetched_than_one_after_the_other() -> None:
+    kms = network({"few": STOCK})
+    desk = kms.cluster.probe("etsi014@a")
+    for _ in range(8):
+        desk.question(
+            "key_store/b@a", keys.GetKey(master="ann", slaves=("bob",), number=1, size=32)
+        )
+    kms.advance(2.0)
+
+    assert len(desk.of(keys.Keys)) == 2
+    assert [it.code for it in desk.of(Failed)] == ["over_stock"] * 6
+
+
+def test_what_lies_unfetched_counts_for_keys_at_several_kmss_as_well() -> None:
+    kms = network({"few": STOCK})
+    assert isinstance(kms.enc("ann", "cleo", wait=20.0), keys.Keys)
+    assert isinstance(kms.enc("ann", "bob"), keys.Keys)
+    assert isinstance(kms.enc("ann", "bob", "cleo"), keys.Keys)
+
+    several = kms.enc("ann", "bob", "cleo")
+
+    assert (code(several), refused(several)) == ("over_stock", LIES)
+    assert code(kms.enc("ann", "bob")) == "over_stock"
 
 
 def test_new_keys_live_no_longer_than_a_rule_says() -> None:

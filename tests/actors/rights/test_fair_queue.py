@@ -104,3 +104,14 @@ def test_a_user_has_a_limit_of_its_own() -> None:
     queue.clear()
     assert not queue.full("a")
     assert queue.head() is None
+
+
+def test_a_user_of_more_weight_has_more_turns_and_others_have_theirs() -> None:
+    queue: FairQueue[str] = FairQueue(1000, most=100)
+    for _ in range(90):
+        queue.put("gold", 100, "gold", weight=3)
+        queue.put("others", 100, "others")
+
+    first = [queue.take() for _ in range(80) if queue.head()]
+
+    assert (first.count("gold"), first.count("others")) == (60, 20)

@@ -4,9 +4,9 @@ from itertools import permutations, product
 
 import pytest
 
-from actors.protocol.intent import Application, Policy
+from actors.protocol.intent import PER_SAE, Application, Policy
 from actors.protocol.rights import Entitled, Rights, Rule
-from actors.rights.right import Least, right_of
+from actors.rights.right import Least, Most, joint, right_of
 
 HOMES = {"ann": "a", "bob": "b", "bert": "b"}
 ANN, ID = "ann", "c3d7f0aa-8d3c-4f1d-b7d9-000000000001"
@@ -134,3 +134,34 @@ def test_the_other_way_round_is_another_pair() -> None:
 
     assert right_of(rights, *PAIR, HOMES.get).no == ""
     assert right_of(rights, "bob", ANN, HOMES.get).no
+
+
+@pytest.mark.parametrize(("app", "policy"), list(product((0, 3, 99), (0, 2, 99))))
+def test_the_priority_of_a_policy_counts_else_that_of_the_application(
+    app: int, policy: int
+) -> None:
+    there = Entitled(ID, Application(ANN, ("bob",), priority=app))
+    rule = Rule("gold", Policy(0, ("*",), ("*",), priority=policy))
+    rights = Rights(controlled=True, entitled={PAIR: there}, rules=(rule,))
+
+    assert right_of(rights, *PAIR, HOMES.get).weight == min(16, 1 + (policy or app))
+
+
+def test_the_rate_of_an_sae_has_one_scope_for_all_its_pairs_and_each_sae_its_own() -> None:
+    rule = Rule("gold", Policy(0, ("*", PER_SAE), ("*",), max_bandwidth=9, stock_bits=80))
+    rights = Rights(controlled=False, entitled={}, rules=(rule,))
+
+    pairs = ((ANN, "bob"), (ANN, "bert"), ("bert", "bob"))
+    one, same, other = (right_of(rights, *pair, HOMES.get) for pair in pairs)
+
+    assert one.limits == same.limits
+    assert one.limits[0].scope != other.limits[0].scope
+    assert joint([one, same]).limits == one.limits
+    assert one.stock == Most("policy gold", 10)
+
+
+def test_the_mark_of_a_rate_names_nobody() -> None:
+    rule = Rule("gold", Policy(0, ("bert", PER_SAE), ("*",), allow=False))
+    rights = Rights(controlled=False, entitled={}, rules=(rule,))
+
+    assert right_of(rights, *PAIR, HOMES.get).no == ""

@@ -44,7 +44,10 @@ POLICY = {
     "slaves": ["*"],
     "allow": True,
     "max_bandwidth": 1_024,
+    "rate_of": "sae",
+    "stock_bits": None,
     "ttl_s": None,
+    "priority": 0,
 }
 ANSWERS: dict[type, dict[str, Any]] = {
     words.AddSession: {"session": SESSION},
@@ -410,7 +413,8 @@ def test_policies_are_added_listed_and_removed(a_lab: Path, asked: Asked) -> Non
     who = ("--master", "sae-1", "--slave", "node:kms-2", "--slave", "*")
 
     assert run("policy", "add", "guests", "--order", "5", *who, "--deny", *where)[0] == 0
-    limits = ("--max-bandwidth", "1024", "--ttl", "60")
+    rate = ("--max-bandwidth", "1024", "--per-sae")
+    limits = (*rate, "--ttl", "60", "--stock-bits", "8192", "--priority", "3")
     assert run("policy", "add", "gold", "--order", "1", *who, *limits, *where)[0] == 0
     assert run("policy", "remove", "guests", *where)[0] == 0
     status, out, _ = run("policy", "list", *where)
@@ -419,7 +423,16 @@ def test_policies_are_added_listed_and_removed(a_lab: Path, asked: Asked) -> Non
     terms: dict[str, Any] = {"masters": ("sae-1",), "slaves": ("node:kms-2", "*")}
     assert [word for _, word in asked] == [
         words.AddPolicy(name="guests", order=5, allow=False, **terms),
-        words.AddPolicy(name="gold", order=1, max_bandwidth=1024, ttl_s=60, **terms),
+        words.AddPolicy(
+            name="gold",
+            order=1,
+            max_bandwidth=1024,
+            rate_of="sae",
+            stock_bits=8192,
+            ttl_s=60,
+            priority=3,
+            **terms,
+        ),
         words.RemovePolicy(name="guests"),
         words.ListPolicies(),
     ]
