@@ -6,11 +6,11 @@ is read, and what is done, is always what is durable.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from actors.base import Actor, Later, System, handles
+from actors.base import Actor, Change, Later, System, handles
 from actors.intent import edits
 from actors.intent.entitling import Entitling
 from actors.intent.hops import Topology, nodes_of, topology
@@ -22,7 +22,7 @@ from actors.intent.shown.telling import Telling
 from actors.intent.wanted import Over, Wanted, wanted_of
 from actors.protocol import intent, links, peers, routes, sessions
 from actors.protocol.common import Failed, Health, Healthy, Refused
-from actors.protocol.intent import Interface
+from actors.protocol.intent import Interface, Policy
 from transport.envelope import Address
 from transport.message import Message, local
 
@@ -33,6 +33,7 @@ LOOK_S = 2.0
 QUEUE_MAX = 64
 """Writes that wait for the one before them."""
 
+_FULL = "the disk is full"
 FRONT, ESTABLISHED = "etsi015", "established"
 
 
@@ -40,12 +41,14 @@ FRONT, ESTABLISHED = "etsi015", "established"
 class IntentPlan:
     """What the composition of a node tells it: `seeds` are the rows of its configuration.
 
+    So are `policies`, by name: those that were read last, which may be others at the next start.
     `wall` is the time of day in seconds since 1970. `controlled`: SAEs have keys by an application.
     """
 
     directory: peers.Directory
     version: str
     seeds: Mapping[Key, Body]
+    policies: Mapping[str, Policy]
     wall: Callable[[], float]
     interfaces: Mapping[int, Interface] = field(default_factory=dict)
     controlled: bool = False
@@ -79,7 +82,7 @@ class Intent(Actor):
             rights=lambda: self.entitling.rights,
         )
         self._ways: dict[Over, tuple[str, ...]] = {}
-        self._queue: deque[tuple[intent.Write, Later]] = deque()
+        self._queue: deque[tuple[intent.Write | intent.Seed, Later]] = deque()
         self._busy = False
 
     # What befalls it
@@ -88,7 +91,7 @@ class Intent(Actor):
         """Load, seed, and ask how all is."""
         rows = self.system.load(STORE)
         self.book = Book.load(rows)
-        changes = self.book.seed(self._plan.seeds, self._plan.wall())
+        changes = self.book.seed(self._seeds(self._plan.policies), self._plan.wall())
         self.showing.remember(self.book.interfaces)
         if changes := [*changes, *self.book.count(self._plan.interfaces)]:
             self.commit(changes, lambda: None)
@@ -190,7 +193,19 @@ class Intent(Actor):
             why = f"a controller may not be called {ask.owner[: intent.ID_MAX]}"
             return intent.Denied(code="access_denied", why=why)
         if self.system.disk_full:
-            return intent.Denied(code="store_full", why="the disk is full")
+            return intent.Denied(code="store_full", why=_FULL)
+        return self._enqueue(ask)
+
+    @handles(intent.Seed)
+    def on_seed(self, ask: intent.Seed) -> Later:
+        """The configuration was read again: have its policies as soon as that is durable."""
+        if self.sender.name.partition("/")[0] == FRONT:
+            raise Refused("not_allowed", "the configuration is the node's own")
+        if self.system.disk_full:
+            raise Refused("store_full", _FULL)
+        return self._enqueue(ask)
+
+    def _enqueue(self, ask: intent.Write | intent.Seed) -> Later:
         if len(self._queue) >= QUEUE_MAX:
             raise Refused("not_ready", f"{QUEUE_MAX} writes wait already")
         answer = self.later()
@@ -198,15 +213,36 @@ class Intent(Actor):
         self._next()
         return answer
 
+    def _seeds(self, policies: Mapping[str, Policy]) -> dict[Key, Body]:
+        rules = {(intent.POLICY, name): policy for name, policy in policies.items()}
+        return {**self._plan.seeds, **rules}
+
     def _next(self) -> None:
         while self._queue and not self._busy:
             ask, answer = self._queue.popleft()
-            if nodes := nodes_of(ask.edits[: intent.EDITS_MAX], self.scene):
+            if isinstance(ask, intent.Seed):
+                self._seed(ask, answer)
+            elif nodes := nodes_of(ask.edits[: intent.EDITS_MAX], self.scene):
                 self._busy = True
                 then = partial(self._heard_links, ask, answer)
                 self.ask(self._here("router"), routes.AskLinks(nodes=nodes), then, LOOK_S)
             else:
                 self._write(ask, answer, Topology())
+
+    def _seed(self, ask: intent.Seed, answer: Later) -> None:
+        bodies = self._seeds(ask.policies)
+        revision = self.book.reseeded(bodies, self._plan.wall())
+        if revision is None:
+            answer(intent.Seeded(changed=False))
+            return
+        made = revision
+
+        def have() -> None:
+            self.book.have(bodies, made)
+            self.log.info("intent", owner=intent.FILE, revision=made.number, rows=len(bodies))
+            answer(intent.Seeded(changed=True))
+
+        self._make([made.row()], have)
 
     def _heard_links(self, ask: intent.Write, answer: Later, reply: Message) -> None:
         self._busy = False
@@ -230,12 +266,19 @@ class Intent(Actor):
             self._commit(draft, partial(self._written, ask.owner, made.created, answer))
 
     def _commit(self, draft: Draft, then: Callable[[Draft], None]) -> None:
+        def take() -> None:
+            self.book.take(draft)
+            then(draft)
+
+        self._make(draft.changes(), take)
+
+    def _make(self, changes: Sequence[Change], take: Callable[[], None]) -> None:
+        """Make it durable; then `take` it into the rows, and do what they ask for."""
         self._busy = True
 
         def durable() -> None:
             self._busy = False
-            self.book.take(draft)
-            then(draft)
+            take()
             self.entitling.look()
             self._changed()
             self._find_ways()
@@ -243,7 +286,7 @@ class Intent(Actor):
             self.showing.tell_applications()
             self._next()
 
-        self.commit(draft.changes(), durable)
+        self.commit(changes, durable)
 
     def _written(self, owner: str, created: tuple[bool, ...], answer: Later, draft: Draft) -> None:
         number, changed = draft.revision.number, draft.revision.changed

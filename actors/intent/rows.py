@@ -152,20 +152,34 @@ class Book:
 
         A switch of a link that the configuration has no more is forgotten.
         """
-        laid_out = msgspec.msgpack.encode([(*key, bodies[key]) for key in sorted(bodies)])
-        digest = hashlib.sha256(laid_out).digest()
-        number, fresh = self.revision.number + 1, digest != self.revision.seeds
-        if fresh:
-            self.revision = Revision(number, now, digest, number, self.revision.adopted)
-        since, changed = self.revision.seeded, self.revision.changed
-        self.seeds = {
-            (kind, id_): Kept(kind, id_, intent.FILE, since, changed, body)
-            for (kind, id_), body in bodies.items()
-        }
+        fresh = self.reseeded(bodies, now)
+        self.have(bodies, fresh or self.revision)
         switches = {key for key, kept in self.written.items() if kept.owner == intent.FILE}
         dropped = [self.written.pop(key) for key in sorted(switches - bodies.keys())]
         drops = [Drop(STORE, kept.kind, kept.id.encode()) for kept in dropped]
         return [self.revision.row(), *drops] if fresh else []
+
+    def reseeded(self, bodies: Mapping[Key, Body], now: float) -> Revision | None:
+        """Return the revision at which the configuration has these; None: they are as before."""
+        laid_out = msgspec.msgpack.encode([(*key, bodies[key]) for key in sorted(bodies)])
+        digest = hashlib.sha256(laid_out).digest()
+        if digest == self.revision.seeds:
+            return None
+        number = self.revision.number + 1
+        return Revision(number, now, digest, number, self.revision.adopted)
+
+    def have(self, bodies: Mapping[Key, Body], revision: Revision) -> None:
+        """Have these of the configuration; what it had before keeps its revision."""
+        before, self.revision = self.seeds, revision
+        since, changed = revision.seeded, revision.changed
+        made = {
+            (kind, id_): Kept(kind, id_, intent.FILE, since, changed, body)
+            for (kind, id_), body in bodies.items()
+        }
+        same = {
+            key for key, kept in made.items() if key in before and before[key].body == kept.body
+        }
+        self.seeds = {key: before[key] if key in same else kept for key, kept in made.items()}
 
     def count(self, interfaces: Iterable[int]) -> list[Change]:
         """Note which interfaces there are; return what to write if these are others."""

@@ -7,7 +7,7 @@ by name; SAEs by the id in the directory. Bandwidths are bit/s, times of day sec
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from transport.message import Message, local, part
@@ -369,6 +369,24 @@ class Write(Message):
     owner: str
     edits: tuple[Edit, ...]
     if_revision: int | None = None
+
+
+@local
+class Seed(Message):
+    """The configuration has other policies now: these, by name, and no others.
+
+    Said by who has read it, in the same process. The answer is `Seeded` once they count, and with
+    the next start they are read again.
+    """
+
+    policies: Mapping[str, Policy]
+
+
+@local
+class Seeded(Message):
+    """They count; `changed`: they are not those of before."""
+
+    changed: bool
 
 
 @local

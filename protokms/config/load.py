@@ -29,6 +29,7 @@ from protokms.config.sections import (
     Manage,
     Node,
     NodeConfig,
+    PolicyRow,
     Process,
     Tables,
 )
@@ -220,6 +221,8 @@ class Reread:
     node: Node | EdgeProcess | None
     fronts: dict[str, dict[str, Any]]
     problems: tuple[Problem, ...]
+    policies: list[PolicyRow] | None = None
+    """None: something is wrong with one, or with the directory by which they are judged."""
 
 
 def reread(path: Path) -> Reread:
@@ -230,7 +233,14 @@ def reread(path: Path) -> Reread:
     good = {name: _good(name, table.get(name), values.get(name), path) for name in FRONTS}
     node = values.get("process") if kind is EdgeTables else values.get("node")
     directory = values.get("directory")
-    return Reread(config, directory, node, good, tuple(report.problems))
+    rules = None if _doubts_policies(report) else values.get("policies", [])
+    return Reread(config, directory, node, good, tuple(report.problems), rules)
+
+
+def _doubts_policies(report: Report) -> bool:
+    tables = {problem.key.partition(".")[0].partition("[")[0] for problem in report.problems}
+    slips = tables - {known.encode_name for known in structs.fields(Tables)}  # one may stand for it
+    return bool(slips) or not tables.isdisjoint(("policy", "directory"))
 
 
 def needs_restart(before: AnyConfig, after: AnyConfig) -> list[str]:
@@ -241,7 +251,7 @@ def needs_restart(before: AnyConfig, after: AnyConfig) -> list[str]:
         for known in structs.fields(kind)
         if known.name not in RESTART
     }
-    aside |= {"path", "warnings", "directory.file", "directory.ca"}
+    aside |= {"path", "warnings", "directory.file", "directory.ca", "policy"}
     aside |= {f"{own}.{key}" for own in ("node", "process") for key in _OF_LOG}
     found = _differences("", before, after)
     return sorted(key for key in found if re.sub(r"\[\d+\].*", "", key) not in aside)

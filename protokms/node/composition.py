@@ -73,7 +73,7 @@ class Composition:
     in a key store, and `multicast_s` if it is for several KMSs; `store_kind` is the class of the
     stores shared with neighbours. `wall` is the time of day, seconds since 1970. `controlled`: SAEs
     have keys by an application of a controller, and not without. `policies` are those of the
-    configuration, `own` actors of other packages, by name.
+    configuration as it was read last, `own` actors of other packages, by name.
     """
 
     node: str
@@ -163,10 +163,8 @@ class Composition:
         return IntentPlan(
             directory=self.directory,
             version=self.version,
-            seeds={
-                **{(intent.LINK, id_): link for id_, link in seeds.items()},
-                **{(intent.POLICY, name): policy for name, policy in self.policies.items()},
-            },
+            seeds={(intent.LINK, id_): link for id_, link in seeds.items()},
+            policies=self.policies,
             interfaces={
                 one.number: intent.Interface(one.number, one.module, peer=one.peer) for one in has
             },

@@ -28,6 +28,7 @@ from protokms.config.sections import (
     DirectoryFiles,
     EdgeConfig,
     NodeConfig,
+    PolicyRow,
     identity,
 )
 from protokms.config.tables import ConfigError
@@ -236,6 +237,12 @@ class Node:
         self._insist("peer_manager", known)
         self._post.set_peers(wiring.others(self.config, known))
         return known.serial
+
+    def use_policies(self, rules: Sequence[PolicyRow]) -> Future[Message]:
+        """Have the policies of the configuration, also when `intent` starts anew."""
+        assert not isinstance(self._placement, EdgePlacement), "it has no policies"
+        to, body = self._placement.reread(rules)
+        return self.ask(to, body, _ASK_S)
 
     def runs(self, name: str) -> bool:
         """Tell whether an actor is in this process."""

@@ -4,6 +4,7 @@ What an edge runs is in `edge_placement`, which imports much less than this.
 """
 
 import math
+from collections import UserDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -45,9 +46,12 @@ class Placement:
     quarantine: GiveUp
     end: GiveUp
     places: LinkPlaces = field(init=False)
+    policies: UserDict[str, intent.Policy] = field(init=False)
+    """Those that were read last; a reload puts others in their place."""
 
     def __post_init__(self) -> None:
         """Find out which process has which interface."""
+        object.__setattr__(self, "policies", UserDict(policies_of(self.config.policies)))
         object.__setattr__(self, "places", LinkPlaces(numbered(self.config)))
 
     def own_actors(self) -> Mapping[str, OwnActor]:
@@ -76,6 +80,11 @@ class Placement:
         if kind == QUANTUM_LINK and (found := self.places.process_of(name.partition("/")[2])):
             return found
         return self.config.process_of(actor(name))
+
+    def reread(self, rows: Iterable[PolicyRow]) -> tuple[str, intent.Seed]:
+        """Have other policies from now on; return whom to tell, and what."""
+        self.policies.data = made = policies_of(rows)
+        return intent.NAME, intent.Seed(policies=made)
 
     def outside(self) -> list[str]:
         """Return the actors that other processes of this node run."""
@@ -119,7 +128,7 @@ class Placement:
             audience=fronts,
             interfaces=("etsi014/1.1.1",) if fronts else (),
             controlled=config.controlled,
-            policies=policies_of(config.policies),
+            policies=self.policies,
         )
 
     def _patience(self, seconds: float, share: float) -> float:

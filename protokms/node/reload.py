@@ -19,7 +19,14 @@ from actors.protocol.roles import PROCESS as HOST
 from etsi.http.options import CLIENT_CA, DENY, PAIR, packed, portion
 from protokms.config.keyfiles import BadFile
 from protokms.config.load import AnyConfig, Reread, needs_restart, reread
-from protokms.config.sections import AGENT, FRONT, DirectoryFiles, NodeConfig, identity
+from protokms.config.sections import (
+    AGENT,
+    FRONT,
+    DirectoryFiles,
+    NodeConfig,
+    PolicyRow,
+    identity,
+)
 from protokms.manage.printable import printable
 from protokms.manage.words import Reloaded
 from protokms.node.logs import Threshold
@@ -68,6 +75,10 @@ class Host(Protocol):
         """Take the directory in these files; return its serial, or raise what is wrong."""
         ...
 
+    def use_policies(self, rules: Sequence[PolicyRow]) -> Future[Message]:
+        """Have the policies of the configuration; `Seeded`, or why not."""
+        ...
+
     def send(self, envelope: Envelope) -> None:
         """Deliver."""
         ...
@@ -80,6 +91,7 @@ class _Used:
     files: DirectoryFiles | None
     """None in a process beside core."""
     serial: int
+    policies: Sequence[PolicyRow]
 
 
 class Reloading:
@@ -106,7 +118,9 @@ class Reloading:
         self._process, self._told = process, told
         self._own = "node" if isinstance(config, NodeConfig) else "process"
         """The table that tells of the log."""
-        self._used = _Used(config.directory if isinstance(config, NodeConfig) else None, serial)
+        core = config if isinstance(config, NodeConfig) else None
+        files, policies = (core.directory, core.policies) if core else (None, ())
+        self._used = _Used(files, serial, policies)
         self._lock = threading.Lock()
         self._log = structlog.get_logger().bind(node=self._node, process=process)
 
@@ -196,6 +210,8 @@ class Reloading:
                     wrong += _tried(partial(self._front, table, front, found, applied))
             if self._used.files and not any(_of_directory(it.key) for it in found.problems):
                 wrong += _tried(partial(self._directory, found, applied))
+            if self._used.files and found.policies is not None:
+                wrong += _tried(partial(self._policies, found.policies, applied))
             if found.node and self._threshold:
                 level, requests = found.node.log_level, found.node.log_requests
                 changed = self._threshold.set(level, requests=requests)
@@ -238,7 +254,17 @@ class Reloading:
                 applied.append(f"directory.{name}")
         if serial != used.serial:
             applied.append(f"directory serial {serial}")
-        self._used = _Used(files, serial)
+        self._used = _Used(files, serial, used.policies)
+        return ()
+
+    def _policies(self, rules: Sequence[PolicyRow], applied: list[str]) -> Sequence[str]:
+        if rules == self._used.policies:
+            return ()
+        answer = self._host.use_policies(rules).result()
+        if isinstance(answer, Failed):
+            raise Refused(answer.code, f"policy: {answer.code}: {answer.why}")
+        self._used.policies = rules
+        applied.append("policy")
         return ()
 
 

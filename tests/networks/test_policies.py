@@ -1,5 +1,6 @@
 """Policies of the file and of the command line: who has keys with whom, and how many."""
 
+from collections import UserDict
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from actors.protocol import intent, keys
 from actors.protocol.common import Failed
-from actors.protocol.intent import Application, Denied, Edit, Policy, Write, Written
+from actors.protocol.intent import Application, Denied, Edit, Policy, Seeded, Write, Written
 from actors.runtime.bucket import DEPTH_S
 from protokms.testing.kms import KmsNetwork
 from transport.message import Message
@@ -21,7 +22,10 @@ TO_B = Policy(10, ("ann",), ("node:b",))
 
 
 def network(
-    policies: Mapping[str, Policy], controlled: str = "", store: dict[str, Any] | None = None
+    policies: Mapping[str, Policy],
+    controlled: str = "",
+    store: dict[str, Any] | None = None,
+    tolerant: bool = False,
 ) -> KmsNetwork:
     kms = KmsNetwork(
         "a--b b--c",
@@ -30,6 +34,7 @@ def network(
         policies={"a": policies},
         controlled=controlled,
         store=store,
+        tolerant=tolerant,
     )
     kms.advance(12.0)
     return kms
@@ -225,3 +230,73 @@ def test_an_application_that_a_policy_denies_is_disconnected_whoever_has_registe
         intent.DISCONNECTED,
         "policy others denies keys with SAE bob",
     )
+
+
+def seed(kms: KmsNetwork, policies: Mapping[str, Policy]) -> Message:
+    return kms.cluster.ask("intent@a", intent.Seed(policies=policies))
+
+
+def test_other_rules_of_the_file_count_at_once_and_those_of_others_stay() -> None:
+    kms = network({"others": DENY_ALL, "to-b": TO_B})
+    assert isinstance(write(kms, "guests", Policy(5, ("*",), ("cleo",))), Written)
+    links = [it for it in rows_of(kms, intent.LINK) if it.owner == intent.FILE]
+
+    assert seed(kms, {"bert": Policy(1, ("*",), ("bert",), allow=False)}) == Seeded(changed=True)
+
+    assert isinstance(kms.enc("amy", "bob"), keys.Keys)
+    assert refused(kms.enc("ann", "bert")) == "policy bert denies keys with SAE bert"
+    assert [(it.id, it.owner) for it in rows_of(kms, intent.POLICY)] == [
+        ("bert", intent.FILE),
+        ("guests", intent.CLI),
+    ]
+    after = [it for it in rows_of(kms, intent.LINK) if it.owner == intent.FILE]
+    assert [it.revision for it in after] == [it.revision for it in links], "they are as before"
+
+
+def test_the_same_rules_again_are_no_news() -> None:
+    kms = network({"to-b": TO_B})
+    before = read(kms).revision
+
+    assert seed(kms, {"to-b": TO_B}) == Seeded(changed=False)
+    assert read(kms).revision == before
+    assert seed(kms, {}) == Seeded(changed=True)
+    assert seed(kms, {}) == Seeded(changed=False)
+    assert read(kms).revision == before + 1
+
+
+def test_rules_are_read_again_when_their_actor_starts_anew() -> None:
+    live = UserDict({"others": DENY_ALL})
+    kms = network(live, tolerant=True)
+    live.data = {"to-b": TO_B}
+    seed(kms, live.data)
+
+    kms.cluster.crash_actor("intent@a")
+    kms.advance(12.0)
+
+    assert [it.id for it in rows_of(kms, intent.POLICY)] == ["to-b"]
+    assert isinstance(kms.enc("amy", "bert"), keys.Keys)
+
+
+def test_a_controller_may_not_say_what_the_file_has_and_a_full_disk_changes_nothing() -> None:
+    kms = network({"others": DENY_ALL})
+    front = kms.cluster.probe("etsi015@a")
+    front.question("intent@a", intent.Seed(policies={}))
+    kms.cluster.settle()
+    assert [it.code for it in front.of(Failed)] == ["not_allowed"]
+    kms.cluster.fill_disk("a")
+    edit = Edit(intent.PUT, intent.POLICY, "guests", policy=TO_B)
+    kms.cluster.probe("test@a").question("intent@a", Write(owner=intent.CLI, edits=(edit,)))
+    kms.cluster.settle()
+
+    assert code(seed(kms, {})) == "store_full"
+    assert [it.id for it in rows_of(kms, intent.POLICY)] == ["others"]
+
+
+def rows_of(kms: KmsNetwork, kind: str) -> list[intent.Entry]:
+    return list(read(kms, kind).entries)
+
+
+def read(kms: KmsNetwork, *kinds: str) -> intent.Rows:
+    rows = kms.cluster.ask("intent@a", intent.Read(kinds=kinds or intent.KINDS))
+    assert isinstance(rows, intent.Rows)
+    return rows

@@ -278,6 +278,25 @@ def test_what_needs_a_restart_is_told(house: House, start: Start) -> None:
     assert told["serial"] == 1
 
 
+@pytest.mark.slow
+def test_policies_count_from_the_reload_on(house: House, start: Start) -> None:
+    node = start("kms-1")
+    before = house.file.read_text()
+    rule = '[[policy]]\nname = "none"\nmasters = ["*"]\nslaves = ["*"]\nallow = false\n'
+    with house.client() as live:
+        live.status("sae-2")
+        house.file.write_text(before + rule)
+
+        refused, told = reloaded(node)
+
+        assert (refused, told["applied"], told["needs_restart"]) == ([], ["policy"], [])
+        with pytest.raises(SaeError, match="policy none denies"):
+            live.status("sae-2")
+        house.file.write_text(before)
+        assert reloaded(node)[1]["applied"] == ["policy"]
+        live.status("sae-2")
+
+
 def test_nothing_needs_a_restart_when_nothing_has_changed(house: House) -> None:
     config = load(house.file)
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -11,11 +11,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from actors.protocol.common import Failed, Refused
+from actors.protocol.intent import Seeded
 from actors.protocol.peers import AwaitHomes, HomesInUse
 from etsi.http.service import Reload
 from etsi.http.service import Reloaded as FrontReloaded
 from protokms.config.load import load, load_any
-from protokms.config.sections import FRONT, DirectoryFiles, Process
+from protokms.config.sections import FRONT, DirectoryFiles, PolicyRow, Process
 from protokms.lab import lab, topology
 from protokms.manage.words import Reloaded
 from protokms.node.logs import Threshold
@@ -42,6 +43,8 @@ class FakeHost:
         self.asked: list[tuple[str, Message]] = []
         self.sent: list[Envelope] = []
         self.files: list[DirectoryFiles] = []
+        self.policies: list[list[str]] = []
+        self.seeded: Message = Seeded(changed=True)
         self.serial = 1
         self.bad_directory = ""
         self.homes: Message = HomesInUse(serial=1)
@@ -62,6 +65,12 @@ class FakeHost:
             raise Refused("stale", self.bad_directory)
         self.files.append(files)
         return self.serial
+
+    def use_policies(self, rules: Sequence[PolicyRow]) -> Future[Message]:
+        self.policies.append([row.name for row in rules])
+        future: Future[Message] = Future()
+        future.set_result(self.seeded)
+        return future
 
     def send(self, envelope: Envelope) -> None:
         self.sent.append(envelope)
@@ -357,3 +366,63 @@ class AtOnce:
 
     def __init__(self, target: Callable[[], None], **_: object) -> None:
         self.start = target
+
+
+RULE = '[[policy]]\nname = "{}"\nmasters = ["*"]\nslaves = ["*"]\n'
+
+
+def test_policies_are_taken_when_they_are_others_and_each_once(
+    make: Make, host: FakeHost, file: Path
+) -> None:
+    reloading, before = make(), file.read_text()
+    file.write_text(before + RULE.format("gold"))
+
+    first, again = reloading.run(), reloading.run()
+    file.write_text(before)
+    last = reloading.run()
+
+    assert first == last == Reloaded(applied=("policy",))
+    assert again == Reloaded()
+    assert host.policies == [["gold"], []]
+
+
+@pytest.mark.parametrize(
+    "wrong", [RULE.format("Gold"), RULE.format("a").replace('"*"', '"nobody"', 1), "[[polici]]\n"]
+)
+def test_policies_of_which_one_is_wrong_stay_as_they_were(
+    make: Make, host: FakeHost, file: Path, wrong: str
+) -> None:
+    reloading = make()
+    file.write_text(file.read_text() + RULE.format("silver") + wrong)
+
+    found = reloading.run()
+
+    assert len(found.refused) == 1
+    assert found.applied == ()
+    assert host.policies == []
+
+
+def test_policies_are_taken_whatever_is_wrong_elsewhere(
+    make: Make, host: FakeHost, file: Path
+) -> None:
+    reloading = make()
+    put(file, "store", 'mode = "both"')
+    file.write_text(file.read_text() + RULE.format("gold"))
+
+    found = reloading.run()
+
+    assert (len(found.refused), found.applied) == (1, ("policy",))
+
+
+def test_policies_that_could_not_be_kept_are_tried_again(
+    make: Make, host: FakeHost, file: Path
+) -> None:
+    reloading = make()
+    file.write_text(file.read_text() + RULE.format("gold"))
+    host.seeded = Failed(code="store_full", why="the disk is full")
+
+    first = reloading.run()
+    host.seeded = Seeded(changed=True)
+
+    assert first.refused == ("policy: store_full: the disk is full",)
+    assert reloading.run() == Reloaded(applied=("policy",))
