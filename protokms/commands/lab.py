@@ -16,11 +16,16 @@ from rich.table import Table
 from protokms.commands.terminal import cell, say, say_lines
 from protokms.config.sections import FRONTS_MAX
 from protokms.lab import bundle, lab, topology
+from protokms.lab import netns as lab_netns
 from protokms.lab import run as lab_run
 from protokms.lab.run import NODE_S, READY_S, NodeState
+from protokms.lab.wire import conditions
 from transport.explained import Explained
 
 app = typer.Typer(no_args_is_help=True)
+
+
+_HOW = "lab init --hosts, then lab netns"
 
 
 class Shape(StrEnum):
@@ -32,8 +37,16 @@ class Shape(StrEnum):
     mesh = "mesh"
 
 
+class Wire(StrEnum):
+    """What joins the hosts of a lab."""
+
+    tap = "tap"
+    netem = "netem"
+
+
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the lab.")]
 Node = Annotated[str, typer.Argument(metavar="NODE", help="Name of a node, like kms-1.")]
+End = Annotated[str, typer.Argument(metavar="NODE", help="kms-1, or kms-1/front of it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Timeout = Annotated[
     float | None,
@@ -75,6 +88,10 @@ def init(  # noqa: PLR0917 -- typer gives them by name
     fibre: Annotated[
         str, typer.Option(help="Links with the pace of so much fibre, like 25km.")
     ] = "",
+    hosts: Annotated[
+        str,
+        typer.Option("--hosts", help="Each node on a host of its own, like 198.18.0.0/24."),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Make certificates, keys, directory and configurations of a lab in an empty folder.
@@ -105,6 +122,9 @@ def init(  # noqa: PLR0917 -- typer gives them by name
     with _told():
         plan = topology.parse(shape, topology.kilometres(fibre))
         plan = topology.spread(plan, fronts) if spread else plan
+        if hosts and not topology.is_shape(shape):
+            raise typer.BadParameter("a file names its hosts", param_hint="--hosts")
+        plan = topology.on_hosts(plan, hosts) if hosts else plan
         made = lab.init(folder, plan, bare=bare, controller=controller)
     if as_json:
         _print_json(msgspec.to_builtins(made))
@@ -143,6 +163,8 @@ def status(folder: Folder, as_json: Json = False) -> None:
 def down(folder: Folder, timeout: StopTimeout = lab_run.STOP_S, as_json: Json = False) -> None:
     """End every node in order; kill those that do not end in time. Harmless when none runs.
 
+    What `lab netns` has made goes as well.
+
     Example: `protokms lab down lab`
     """
     with _told():
@@ -179,6 +201,70 @@ def start(folder: Folder, node: Node, timeout: Timeout = None, as_json: Json = F
         state = lab_run.start(folder, node, timeout)
     _show([state], as_json)
     _end([state])
+
+
+@app.command()
+def netns(  # noqa: PLR0917 -- typer gives them by name
+    folder: Folder,
+    delay: Annotated[str, typer.Option(help="Of each way between two hosts, like 50ms.")] = "",
+    loss: Annotated[str, typer.Option(help="Share that is lost each way, like 2%.")] = "",
+    rate: Annotated[str, typer.Option(help="Of each way between two hosts, like 10mbit.")] = "",
+    wire: Annotated[
+        Wire, typer.Option(help="tap: a process joins the hosts; netem: the kernel does.")
+    ] = Wire.tap,
+    as_json: Json = False,
+) -> None:
+    """Give each host of a lab a network namespace on this machine, and join them by a wire.
+
+    `lab up` starts each process on its host then; `lab down` takes all away again. This machine
+    reaches the nodes as well, with `tap` without delay and loss. Needs root and `ip` (iproute2).
+    The lab has a host for each node: `lab init --hosts 198.18.0.0/24`, or a topology that says so.
+
+    Example: `protokms lab netns lab --delay 50ms --loss 2% --rate 10mbit`
+    """
+    with _told():
+        way = conditions(delay, loss, rate)
+        made = lab_netns.make(folder, way, wire.value)
+    if as_json:
+        _print_json(msgspec.to_builtins(made))
+        return
+    for place, address in made.hosts.places.items():
+        say(f"{place}: {address}, namespace {made.name_of(address)}")
+    say(f"{made.way}; next: protokms lab up {folder}")
+
+
+@app.command()
+def cut(folder: Folder, one: End, other: End, as_json: Json = False) -> None:
+    """Let nothing pass between two nodes, or processes of nodes (`kms-1/front`): it gets lost.
+
+    In a lab without `lab netns` the link between both is paused instead.
+
+    Example: `protokms lab cut lab kms-1 kms-2`
+    """
+    with _told():
+        whole = lab_run.cut(folder, one, other)
+    _tell_way(folder, "cut" if whole else "paused", one, other, as_json)
+
+
+@app.command()
+def mend(folder: Folder, one: End, other: End, as_json: Json = False) -> None:
+    """Undo `lab cut`.
+
+    Example: `protokms lab mend lab kms-1 kms-2`
+    """
+    with _told():
+        whole = lab_run.mend(folder, one, other)
+    _tell_way(folder, "mended" if whole else "resumed", one, other, as_json)
+
+
+@app.command(hidden=True)
+def wire(folder: Folder) -> None:
+    """Be the wire between the hosts of a lab: `lab netns` starts it.
+
+    Example: `protokms lab wire lab`
+    """
+    with _told():
+        lab_netns.serve(folder)
 
 
 @app.command()
@@ -267,6 +353,17 @@ def _told() -> Iterator[None]:
     except (lab.LabError, Explained, OSError) as why:
         say_lines(str(why), err=True)
         raise typer.Exit(1) from None
+
+
+def _tell_way(folder: Path, done: str, one: str, other: str, as_json: bool) -> None:
+    if as_json:
+        _print_json({"done": done, "between": [one, other]})
+        return
+    say(f"{one} and {other}: {done}")
+    if done == "paused":
+        say(
+            f"their link is paused; the network between two nodes on loopback cannot be cut: {_HOW}"
+        )
 
 
 def _print_json(data: Any) -> None:

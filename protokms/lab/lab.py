@@ -267,7 +267,9 @@ def _write_node(home: Path, node: lab_plan.PlacedNode, authority: pki.Authority)
         write_public(home / f"{process.name}.toml", text.encode())
     pki.draw_key(home / "node.key")
     signing = pki.draw_signing_key(home / "signing.key")
-    hosts = [node.plan.host, *(["localhost"] if node.address.is_loopback else [])]
+    served = [*node.plan.front, *node.plan.place(AGENT)]
+    hosts = [host for host in dict.fromkeys([node.plan.host, *served]) if host not in _ANY]
+    hosts += ["localhost"] if node.address.is_loopback and "localhost" not in hosts else []
     authority.server(home / "tls.crt", home / "tls.key", node.name, node.id, hosts)
     write_public(home / "node.toml", lab_plan.config_text(node, publics).encode())
     return peers.Kms(
@@ -319,7 +321,8 @@ def _file_name(sae: str) -> str:
 
 
 def _lab_node(node: lab_plan.PlacedNode) -> LabNode:
-    https = Endpoint(node.plan.host, node.etsi014.port)
+    https = Endpoint(node.plan.front[0], node.etsi014.port)
+    agent = node.plan.place(AGENT)[0]
     host = node.plan.host if node.metrics.host in _ANY else node.metrics.host
     return LabNode(
         name=node.name,
@@ -328,7 +331,7 @@ def _lab_node(node: lab_plan.PlacedNode) -> LabNode:
         etsi014=f"https://{https}",
         metrics=f"http://{Endpoint(host, node.metrics.port)}",
         pid=f"{node.name}/pid",
-        etsi015=f"https://{Endpoint(node.plan.host, node.etsi015.port)}" if node.etsi015 else None,
+        etsi015=f"https://{Endpoint(agent, node.etsi015.port)}" if node.etsi015 else None,
         interfaces={link.peer: link.number for link in node.links},
     )
 

@@ -12,7 +12,7 @@ from etsi.http.options import SaeIdFrom
 from protokms.config import fronts
 from protokms.config.link_tables import KINDS
 from protokms.config.plugins import OPTIONS
-from protokms.config.sections import AGENT
+from protokms.config.sections import AGENT, QUANTUM_LINK
 from protokms.config.tables import Loose
 from protokms.lab import pki
 from protokms.lab.topology import NodePlan, ProcessPlan, Topology
@@ -96,8 +96,8 @@ def place(
                     number=number,
                     peer=peer,
                     role="sender" if link.a == node.name else "receiver",
-                    bind=Endpoint(node.listens, ends[node.name, peer]),
-                    remote=Endpoint(hosts[peer].host, ends[peer, node.name]),
+                    bind=Endpoint(_of_link(node, peer)[1], ends[node.name, peer]),
+                    remote=Endpoint(_of_link(hosts[peer], node.name)[0], ends[peer, node.name]),
                     options=link.options(),
                     module=link.kind,
                     own=link.own,
@@ -106,26 +106,32 @@ def place(
         processes = {}
         for process in node.processes:
             port = next(sources[node.name])
-            address, bind = TcpEndpoint(node.host, port), TcpEndpoint(node.listens, port)
+            address, bind = (TcpEndpoint(host, port) for host in node.place_of(process))
             processes[process.name] = address, bind
-        agent = Endpoint(node.listens, next(sources[node.name])) if controller else None
+        controlled = (
+            Endpoint(node.place(AGENT)[1], next(sources[node.name])) if controller else None
+        )
         placed.append(
             PlacedNode(
                 plan=node,
                 id=str(uuid.uuid4()),
                 address=TcpEndpoint(node.host, transport),
                 transport=TcpEndpoint(node.listens, transport),
-                etsi014=Endpoint(node.listens, etsi),
+                etsi014=Endpoint(node.front[1], etsi),
                 metrics=Endpoint(node.metrics, metrics),
                 processes=processes,
                 links=links,
                 sae_id_from="cn" if fit else "san_uri",
                 bare=bare,
-                etsi015=agent,
+                etsi015=controlled,
                 controller=controller,
             )
         )
     return placed
+
+
+def _of_link(node: NodePlan, peer: str) -> tuple[str, str]:
+    return node.place(f"{QUANTUM_LINK}/{peer}")
 
 
 def _source(node: NodePlan, ports: Iterator[int]) -> Iterator[int]:

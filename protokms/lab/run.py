@@ -1,13 +1,12 @@
 """Runs the nodes of a lab on this machine, each in processes of its own, and watches them."""
 
-import fcntl
 import http.client
 import json
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,11 @@ from protokms.config import addresses
 from protokms.config.load import load
 from protokms.config.sections import CORE, FRONT, QUANTUM_LINK, NodeConfig
 from protokms.config.tables import ConfigError
+from protokms.lab import netns
 from protokms.lab import processes as lab_processes
 from protokms.lab.lab import Lab, LabError, LabNode, here, is_new, note_stores, places_of, read
+from protokms.lab.lock import only_one
+from protokms.lab.netns import Namespaces
 from protokms.lab.processes import Running
 from protokms.manage import client as manage_client
 from protokms.manage import words
@@ -93,13 +95,17 @@ def status(folder: Path) -> list[NodeState]:
 
 
 def down(folder: Path, timeout: float = STOP_S) -> list[str]:
-    """End every node, in order; return the names of those that had to be killed."""
+    """End every node, in order; return the names of those that had to be killed.
+
+    What `lab netns` has made for them is taken away.
+    """
     lab = read(folder)
     found = {node.name: list(processes_of(folder, node).values()) for node in lab.nodes}
     everyone = [process for processes in found.values() for process in processes]
     stubborn = lab_processes.stop_all(everyone, timeout)
     for node in lab.nodes:
         _forget(folder, node)
+    netns.undo(folder)
     return [name for name, own in found.items() if any(one in stubborn for one in own)]
 
 
@@ -110,6 +116,37 @@ def kill(folder: Path, name: str) -> bool:
     lab_processes.kill_all(found)
     _forget(folder, node)
     return bool(found)
+
+
+def cut(folder: Path, one: str, other: str) -> bool:
+    """Let nothing pass between two nodes (or processes of them, `kms-1/front`).
+
+    False if the lab has no hosts: then both stores of their link take nothing in.
+    """
+    return _between(folder, one, other, whole=False)
+
+
+def mend(folder: Path, one: str, other: str) -> bool:
+    """Undo that; False if the lab has no hosts."""
+    return _between(folder, one, other, whole=True)
+
+
+def _between(folder: Path, one: str, other: str, *, whole: bool) -> bool:
+    lab = read(folder)
+    made = netns.read(folder)
+    if made is not None:
+        netns.check_wire(folder, made)
+        (netns.mend if whole else netns.cut)(made, one, other)
+        return True
+    configs = [_config(folder, lab.node(name)) for name in (one, other)]
+    for config, peer in zip(configs, (other, one), strict=True):
+        if config.manage is None:
+            raise LabError(f"{config.node.name}: has no [manage], by which its link is paused")
+        try:
+            manage_client.ask(config.manage.socket, words.SwitchLink(peer=peer, enabled=whole))
+        except ManageFailed as why:
+            raise LabError(f"{config.node.name}: {why}") from why
+    return False
 
 
 def processes_of(folder: Path, node: LabNode) -> dict[str, Running]:
@@ -129,10 +166,14 @@ def _start(
 ) -> list[NodeState]:
     timeout = READY_S + NODE_S * len(nodes) if timeout is None else timeout
     deadline = time.monotonic() + timeout
-    with _only_one(folder):
+    with only_one(folder):
         configs = {node.name: _config(folder, node) for node in lab.nodes}
         fresh = [node for node in nodes if not processes_of(folder, node)]
-        _check_addresses((node, configs[node.name]) for node in fresh)
+        hosts = netns.read(folder)
+        if hosts is None:
+            _check_addresses((node, configs[node.name]) for node in fresh)
+        else:
+            netns.check_wire(folder, hosts)
         _launch_all(folder, nodes, configs, deadline)
     try:
         found = _watch(folder, lab, nodes, configs, deadline)
@@ -152,11 +193,12 @@ def _launch_all(
 ) -> None:
     """Start the nodes, few at a time; one that answers, or has ended, makes room for the next."""
     coming: list[LabNode] = []
+    hosts = netns.read(folder)
     for node in nodes:
         while len(coming) >= _AT_ONCE and time.monotonic() < deadline:
             time.sleep(_PAUSE_S[0])
             coming = [one for one in coming if not _answers(folder, one)]
-        _launch(folder, node, configs[node.name])
+        _launch(folder, node, configs[node.name], hosts)
         coming.append(node)
 
 
@@ -188,7 +230,7 @@ def _watch(
         pause = min(2 * pause, _PAUSE_S[1])
 
 
-def _launch(folder: Path, node: LabNode, made: NodeConfig) -> None:
+def _launch(folder: Path, node: LabNode, made: NodeConfig, hosts: Namespaces | None) -> None:
     file, log = (folder / node.pid).absolute(), _log(folder, node)
     path = str((folder / node.config).absolute())
     for process in (CORE, *(edge.process.name for edge in here(made))):
@@ -199,12 +241,15 @@ def _launch(folder: Path, node: LabNode, made: NodeConfig) -> None:
             args += ["--new"]
         pid = file if process == CORE else file.with_name(f"{file.name}.{process}")
         if not lab_processes.running(pid):
-            lab_processes.start(lab_processes.protokms(*args), log, pid)
+            command = lab_processes.protokms(*args)
+            if hosts is not None:
+                command = hosts.command(f"{node.name}/{process}", command)
+            lab_processes.start(command, log, pid)
 
 
 def _note_stores(folder: Path, configs: dict[str, NodeConfig]) -> None:
     """From now on a store that is missing is lost; another command that is at it does the same."""
-    with suppress(LabError), _only_one(folder):
+    with suppress(LabError), only_one(folder):
         note_stores(folder, {name for name, made in configs.items() if made.node.data.exists()})
 
 
@@ -336,16 +381,3 @@ def _forget(folder: Path, node: LabNode) -> None:
     for path in (file, *file.parent.glob(f"{file.name}.*")):
         if not lab_processes.running(path):
             path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Let no two commands start nodes of one lab at the same time."""
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)  # lab.json is replaced meanwhile
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise LabError("another command starts nodes of this lab just now; wait for it") from None
-    finally:
-        os.close(handle)

@@ -13,6 +13,8 @@ A file says more than a shape does:
     name = "front"
     actors = ["etsi014"]          # and "quantum_link/<neighbour>", "etsi015" for a controller;
                                   # "etsi014/1" and so on of several front ends
+    host = "192.0.2.9"            # where core and SAEs reach it; default: host of the node
+    bind = "192.0.2.9"            # what it listens on; default: its host
     [[link]]
     a = "kms-1"                   # a sends the datagrams, b receives them
     b = "kms-2"
@@ -26,9 +28,10 @@ A file says more than a shape does:
     options = { folder = "keys" }      # alike at both ends; paths are relative to a node
 """
 
+import ipaddress
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,9 +40,10 @@ from msgspec import Meta, Struct, field
 
 from etsi.http.options import ID_OCTETS_MAX, id_fault
 from protokms.config import modules
+from protokms.config.fronts import is_front
 from protokms.config.link_tables import EMULATED, PHYSICAL
 from protokms.config.plugins import Plugin
-from protokms.config.sections import EmulatedLink, MaxBytes, Name
+from protokms.config.sections import FRONT, EmulatedLink, MaxBytes, Name
 from protokms.config.tables import (
     ConfigError,
     Loose,
@@ -53,10 +57,14 @@ from protokms.config.tables import (
 from transport.endpoint import Endpoint, host_name_fault, is_number
 
 MAX_NODES = 64
-RESERVED = ("ca", "saes", "controllers", "lab.json", "directory.json", "directory.json.sig")
+RESERVED = (
+    *("ca", "saes", "controllers", "lab.json", "directory.json", "directory.json.sig"),
+    *("netns.json", "wire.pid", "wire.log", "wire.ready"),
+)
 """No names of nodes: they stand for other things in the folder of a lab."""
 
 _CORES_FILE = "node"
+_ANY = ("0.0.0.0", "::")  # noqa: S104  # to refuse them
 
 _FAST_LINKS, _LINK_S = 8, 0.00125
 """Past so many links of a shape a round takes so many seconds a link: they share one machine."""
@@ -79,10 +87,12 @@ Saes = Annotated[
 
 
 class ProcessPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Actors of a node that live in a process of their own."""
+    """Actors of a node that live in a process of their own, which may be on another host."""
 
     name: Name
     actors: list[str]
+    host: Host | None = None
+    bind: Host | None = None
 
 
 class NodePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,6 +110,24 @@ class NodePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def listens(self) -> str:
         """Return the address to bind to."""
         return self.bind or self.host
+
+    def place(self, *actors: str) -> tuple[str, str]:
+        """Return where one of these actors is reached, and what its process listens on."""
+        found = (it for it in self.processes if not set(actors).isdisjoint(it.actors))
+        return self.place_of(next(found, None))
+
+    def place_of(self, process: ProcessPlan | None) -> tuple[str, str]:
+        """Return where a process of this node is reached, and what it listens on; None: core."""
+        if process is None or process.host is None:
+            return self.host, (process and process.bind) or self.listens
+        return process.host, process.bind or process.host
+
+    @property
+    def front(self) -> tuple[str, str]:
+        """Return where SAEs reach this node, and what its front end listens on."""
+        return self.place(
+            FRONT, *(it for one in self.processes for it in one.actors if is_front(it))
+        )
 
 
 class LinkPlan(EmulatedLink, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -192,6 +220,30 @@ def spread(topology: Topology, fronts: int = 1) -> Topology:
     return Topology(nodes=nodes, links=topology.links)
 
 
+def on_hosts(topology: Topology, network: str) -> Topology:
+    """Give every node a host of its own in a network like `198.18.0.0/24`, or `ConfigError`.
+
+    Key bits travel in clear on the links between them.
+    """
+    try:
+        net = ipaddress.ip_network(network)
+    except ValueError as why:
+        remedy = "write one like 198.18.0.0/24 or fd00:18::/64"
+        raise ConfigError([Problem("--hosts", "", f"is no network: {why}", remedy)]) from None
+    if net.num_addresses < len(topology.nodes) + 3:
+        reason = f"{net} has no room for {len(topology.nodes)} nodes and this machine"
+        raise ConfigError([Problem("--hosts", "", reason, "write a larger one")])
+    homes = [str(net[number]) for number in range(1, len(topology.nodes) + 1)]
+    nodes = [
+        msgspec.structs.replace(node, host=home, metrics=home)
+        for node, home in zip(topology.nodes, homes, strict=True)
+    ]
+    links = [
+        msgspec.structs.replace(link, allow_insecure_emulation=True) for link in topology.links
+    ]
+    return Topology(nodes=nodes, links=links)
+
+
 def kilometres(text: str) -> float | None:
     """Read a length like `25km`; empty: none is said. `ConfigError` if it is none."""
     if not text:
@@ -256,24 +308,37 @@ def _check(topology: Topology, report: Report) -> None:
             if process.name == _CORES_FILE:
                 remedy = "take another name"
                 report.add(f"{report.key(process)}.name", "is that of core's own file", remedy)
-        if node.host in ("0.0.0.0", "::"):  # noqa: S104  # to refuse it
-            remedy = "write the address that others use; bind may be 0.0.0.0"
-            report.add(f"{report.key(node)}.host", "is no address that others can reach", remedy)
+        fronts = [it for it in node.processes if any(map(is_front, it.actors))]
+        for process in fronts[1:]:
+            if node.place_of(process) != node.place_of(fronts[0]):
+                reason = f"is not that of {fronts[0].name}: front ends share one address"
+                report.add(f"{report.key(process)}.host", reason, "give both the same")
 
 
 def _check_texts(node: NodePlan, report: Report) -> None:
     key = report.key(node)
-    for name in ("host", "bind", "metrics"):
-        host = getattr(node, name)
-        if host is not None and (fault := _host_fault(host)):
-            report.add(f"{key}.{name}", fault, meaning(Host))
-    if not _host_fault(node.listens) and not is_number(node.listens):
-        reason = f"is {'a name' if node.bind else 'missing'}: nobody can listen at {node.listens}"
-        remedy = "write an IP address of that host: 127.0.0.1 for localhost, or 0.0.0.0 for all"
-        report.add(f"{key}.bind", reason, remedy)
+    mine = {"host": node.host, "bind": node.bind, "metrics": node.metrics}
+    _check_hosts(key, mine, node.listens, report)
+    for process in node.processes:
+        theirs = {"host": process.host, "bind": process.bind}
+        if any(theirs.values()):
+            _check_hosts(report.key(process), theirs, node.place_of(process)[1], report)
     for index, sae in enumerate(node.saes):
         if fault := id_fault(sae) or _DOTS.get(sae, ""):
             report.add(f"{key}.saes[{index}]", fault, meaning(Saes))
+
+
+def _check_hosts(key: str, hosts: Mapping[str, str | None], listens: str, report: Report) -> None:
+    for name, host in hosts.items():
+        if host is not None and (fault := _host_fault(host)):
+            report.add(f"{key}.{name}", fault, meaning(Host))
+    if hosts["host"] in _ANY:
+        remedy = "write the address that others use; bind may be 0.0.0.0"
+        report.add(f"{key}.host", "is no address that others can reach", remedy)
+    if not _host_fault(listens) and not is_number(listens):
+        reason = f"is {'a name' if hosts['bind'] else 'missing'}: nobody can listen at {listens}"
+        remedy = "write an IP address of that host: 127.0.0.1 for localhost, or 0.0.0.0 for all"
+        report.add(f"{key}.bind", reason, remedy)
 
 
 def _host_fault(host: str) -> str:
@@ -286,7 +351,8 @@ def _host_fault(host: str) -> str:
 
 
 def _is_loopback(topology: Topology, name: str) -> bool:
-    ends = [(node.host, node.listens) for node in topology.nodes if node.name == name]
+    nodes = [node for node in topology.nodes if node.name == name]
+    ends = [node.place_of(one) for node in nodes for one in (None, *node.processes)]
     return all(Endpoint(host, 1).is_loopback for pair in ends for host in pair)
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,9 +11,17 @@ from typer.testing import CliRunner, Result
 
 from protokms.commands.lab import app
 from protokms.config import addresses
+from protokms.lab import netns
+from protokms.manage import client as manage_client
+from protokms.manage import words
 from transport.binding import cannot_bind
 
-COMMANDS = ["init", "up", "status", "down", "kill", "start", "export", "join", "env"]
+COMMANDS = [
+    *("init", "up", "status", "down", "kill", "start", "export", "join", "env"),
+    *("netns", "cut", "mend"),
+]
+
+URLS = ("etsi014", "metrics")
 
 
 def run(*args: str | Path) -> Result:
@@ -169,3 +178,64 @@ def test_join_says_how_it_starts(made: Path, tmp_path: Path) -> None:
         "start": f"protokms lab up {there}",
     }
     assert run("join", out, there).exit_code == 1
+
+
+def test_hosts_are_for_root_with_iproute2(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    plain = run("netns", made)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("PATH", str(made))
+    bare = run("netns", made)
+
+    assert (plain.exit_code, bare.exit_code) == (1, 1)
+    assert "only root makes network namespaces" in plain.stderr
+    assert "there is no `ip` here: install iproute2" in bare.stderr
+    assert not (made / netns.FILE).exists()
+
+
+def test_what_the_way_between_hosts_cannot_be_is_told_in_one_go(made: Path) -> None:
+    said = run("netns", made, "--delay", "50", "--loss", "100%", "--rate", "1bit")
+
+    assert said.exit_code == 1
+    assert [line.split()[0] for line in said.stderr.splitlines()] == [
+        "--delay:",
+        "--loss:",
+        "--rate:",
+    ]
+
+
+def test_hosts_of_a_shape_are_told_as_a_network(tmp_path: Path) -> None:
+    good = run("init", tmp_path / "lab", "--hosts", "198.18.0.0/24", "--json")
+    wrong = run("init", tmp_path / "other", "--hosts", "198.18.0.1/24")
+    small = run("init", tmp_path / "other", "--hosts", "198.18.0.0/30")
+
+    found = [
+        urlsplit(node[key]).hostname for node in json.loads(good.stdout)["nodes"] for key in URLS
+    ]
+    assert found == ["198.18.0.1", "198.18.0.1", "198.18.0.2", "198.18.0.2"]
+    assert (wrong.exit_code, small.exit_code) == (1, 1)
+    assert "is no network" in wrong.stderr
+    assert "has no room for 2 nodes" in small.stderr
+
+
+def test_a_lab_that_does_not_run_has_nothing_to_cut(made: Path) -> None:
+    said = run("cut", made, "kms-1", "kms-2")
+
+    assert said.exit_code == 1
+    assert "kms-1: there is no socket" in said.stderr
+
+
+def test_a_cut_on_loopback_pauses_both_ends_of_the_link(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[str, words.Word]] = []
+    monkeypatch.setattr(manage_client, "ask", lambda at, word: said.append((at.parent.name, word)))
+
+    cut, mended = (run(name, made, "kms-1", "kms-2", "--json") for name in ("cut", "mend"))
+
+    assert [json.loads(one.stdout)["done"] for one in (cut, mended)] == ["paused", "resumed"]
+    assert said == [
+        (node, words.SwitchLink(peer=peer, enabled=enabled))
+        for enabled in (False, True)
+        for node, peer in (("kms-1", "kms-2"), ("kms-2", "kms-1"))
+    ]

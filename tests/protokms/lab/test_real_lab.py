@@ -10,7 +10,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from typer.testing import CliRunner
 
+from protokms.commands.lab import app
 from protokms.lab import lab, topology
 from protokms.lab import processes as lab_processes
 from protokms.lab import run as lab_run
@@ -159,3 +161,14 @@ def test_a_node_that_hangs_is_named_when_the_time_is_over(made: Path) -> None:
 
     assert "not ready within 1 s" in state.reasons
     assert lab_run.down(made, 0.5) == ["kms-2"]
+
+
+def test_on_loopback_a_cut_pauses_the_link_and_says_so(made: Path) -> None:
+    lab_run.up(made, 90.0)
+
+    cut = CliRunner().invoke(app, ["cut", str(made), "kms-1", "kms-2"])
+    mended = CliRunner().invoke(app, ["mend", str(made), "kms-1", "kms-2"])
+
+    assert (cut.exit_code, mended.exit_code) == (0, 0)
+    assert "the network between two nodes on loopback cannot be cut" in cut.stdout
+    assert "kms-1 and kms-2: resumed" in mended.stdout

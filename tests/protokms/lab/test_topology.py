@@ -28,6 +28,14 @@ rate_bit_s = 1e6
 allow_insecure_emulation = true
 """
 
+FRONT = 'actors = ["etsi014"]'
+FRONTS = """actors = ["etsi014/1"]
+[[node.process]]
+name = "front-2"
+actors = ["etsi014/2"]
+host = "192.0.2.3\"
+"""
+
 
 def edges(text: str) -> list[str]:
     return [f"{link.a[4:]}{link.b[4:]}" for link in topology.parse(text).links]
@@ -112,6 +120,10 @@ def test_a_file_says_hosts_ports_processes_and_options(tmp_path: Path) -> None:
         ('host = "192.0.2.2"', 'host = "0.0.0.0"', "node[1].host"),
         ('host = "192.0.2.2"', 'hots = "192.0.2.2"', "node[1].hots"),
         ("port = 17000", "port = 0", "node[0].port"),
+        (FRONT, f'{FRONT}\nhost = "0.0.0.0"', "node[1].process[0].host"),
+        (FRONT, f'{FRONT}\nhost = "a b"', "node[1].process[0].host"),
+        (FRONT, f'{FRONT}\nhost = "front.example"', "node[1].process[0].bind"),
+        (FRONT, FRONTS, "node[1].process[1].host"),
         ("rate_bit_s = 1e6", "rate_bit_s = -1", "link[0].rate_bit_s"),
     ],
 )
