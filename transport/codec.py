@@ -142,15 +142,7 @@ def decode(octets: bytes, peer: str, sealer: Sealer | None = None) -> Envelope:
     except Malformed as why:
         why.asked = asked
         raise
-    except (
-        AttributeError,
-        KeyError,
-        OverflowError,
-        RecursionError,
-        TypeError,
-        ValueError,
-        msgpack.UnpackException,
-    ) as why:
+    except (Exception, SystemExit) as why:  # a word of others may check itself as it likes
         raise Malformed(f"{type(why).__name__}: {str(why)[:200]}", asked=asked) from why
 
 

@@ -135,7 +135,7 @@ class QuantumLink(Actor):
         if due.turn != self._turn or self.sender != self.address:
             return
         for bits in self._module.tick(self.store_side.credit):
-            self._emit(bits)
+            self._emit(_good(bits, gaps=False))
         self._ticking = False
         self.go()
 
@@ -146,9 +146,9 @@ class QuantumLink(Actor):
             return
         for bits in self._module.take(news.datagrams):
             if bits.key_ids or self._module.role == "sender":
-                self._emit(bits)
+                self._emit(_good(bits, gaps=False))
             else:
-                self._receive(bits)
+                self._receive(_good(bits, gaps=True))
 
     @handles(Broken)
     def broken(self, news: Broken) -> None:
@@ -212,6 +212,13 @@ class QuantumLink(Actor):
     def _note(self, way: str, bits: Bits, octets: int) -> None:
         self._host.count("datagrams", len(bits.seqs), way=way)
         self._host.count("octets", octets, way=way)
+
+
+def _good(bits: Bits, *, gaps: bool) -> Bits:
+    """Return it, or raise `ModuleFailed`: what makes no sense must not reach the key store."""
+    if why := bits.fault(gaps=gaps):
+        raise ModuleFailed(f"the module gives bits that make no sense: {why}")
+    return bits
 
 
 def _emitted(epoch: bytes, bits: Bits) -> links.Emitted | links.EmittedKeys:

@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 import structlog
 
 from actors.base import System
+from actors.modules.datagram import MAX_PAYLOAD
+from actors.protocol.links import SEQ_LIMIT, sound
 from transport.envelope import Address, Envelope
 from transport.explained import Explained
 from transport.message import Message, Secret, local
@@ -44,6 +46,23 @@ class Bits(NamedTuple):
     def octets(self) -> int:
         """How many octets of key material these are."""
         return sum(map(len, self.payloads))
+
+    def fault(self, *, gaps: bool) -> str:
+        """Say what of it no key store could take, or nothing; at one end seqs may have `gaps`."""
+        seqs = list(self.seqs)
+        if set(map(type, self.payloads)) != {Secret} or len(seqs) != len(self.payloads):
+            return "one Secret for each seq, and one or more, are a group of bits"
+        if not all(0 < len(each) <= MAX_PAYLOAD for each in self.payloads):
+            return f"a payload has 1 to {MAX_PAYLOAD:,} octets"
+        numbers = set(map(type, seqs)) == {int} and 0 <= seqs[0] <= seqs[-1] < SEQ_LIMIT
+        if not numbers or seqs != sorted(set(seqs)):
+            return "seqs are numbers from 0 to 2^63 - 1, ascending"
+        if not gaps and len(seqs) != seqs[-1] - seqs[0] + 1:
+            return "at the end that begins, seqs have no gaps"
+        named = set(map(type, self.key_ids)) == {str} and len(self.key_ids) == len(seqs)
+        if self.key_ids and not (named and sound(self.key_ids)):
+            return "key_IDs are printable ASCII, one for each seq"
+        return ""
 
 
 @local

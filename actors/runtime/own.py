@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from actors.base import Actor
 from actors.protocol.common import Failed
 from actors.protocol.doors import ANSWERS, DOORS
-from transport.codec import Question
+from transport.codec import Question, check_of
 from transport.envelope import Envelope
 from transport.message import Message
 from transport.session import Doors
@@ -40,11 +40,17 @@ def address_of(name: str) -> str:
 
 
 def tells(own: Mapping[str, OwnActor]) -> dict[str, str]:
-    """Return which word goes to which actor; `ValueError` if a word is heard elsewhere already."""
+    """Return which word goes to which actor; `ValueError` if one is heard elsewhere already.
+
+    Or if a field of one is of a type that does not travel: each peer would refuse it.
+    """
     found: dict[str, str] = {}
     for name, actor in own.items():
         if local := [it.__name__ for it in actor.answers if not it.wire]:
             raise ValueError(f"{local[0]} is no wire word, so no peer answers with it")
+        for kind in (*actor.kind.handled_by(), *actor.answers):
+            if kind.wire:
+                _check_fields(kind)
         for word in actor.words():
             if word in DOORS or word in ANSWERS:
                 raise ValueError(f"{word} is a word of ours: {address_of(name)} may not hear it")
@@ -52,6 +58,13 @@ def tells(own: Mapping[str, OwnActor]) -> dict[str, str]:
                 raise ValueError(f"{word} is heard by {found[word]} already")
             found[word] = address_of(name)
     return found
+
+
+def _check_fields(kind: type[Message]) -> None:
+    try:
+        check_of(kind)
+    except TypeError as why:
+        raise ValueError(f"{kind.wire}: {why}") from None
 
 
 def doors_with(own: Mapping[str, OwnActor]) -> Doors:

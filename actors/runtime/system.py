@@ -155,7 +155,7 @@ class ThreadSystem:
             before = self._leaving.get(name)
         try:
             actor = kind(self, name, *args)
-        except Exception as why:
+        except (Exception, SystemExit) as why:
             self._note_end(name, why)
             self._bury(address, why, None, parent)
             return address

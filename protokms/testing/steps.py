@@ -155,7 +155,7 @@ class StepSystem:
         self._parents[name] = parent
         try:
             actor = kind(self, name, *args)
-        except Exception as why:
+        except (Exception, SystemExit) as why:
             self.failed(name, why, None)
             return address
         self.actors[name] = actor

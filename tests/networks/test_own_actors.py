@@ -3,7 +3,7 @@
 import pytest
 
 from actors.base import Actor, System, handles
-from actors.protocol import peers
+from actors.protocol import keys, peers
 from actors.protocol.common import Failed, Health, Healthy
 from actors.runtime.own import OwnActor, doors_with, tells
 from examples.actor.kms_echo import Ask, Echo, Heard, Options, factory
@@ -21,17 +21,75 @@ class Unheard(Message):
     """No actor of these hears it."""
 
 
-class Curious(Actor):
-    """Asks something that the peer does not hear."""
+@wire("test.picky/1")
+class Picky(Message):
+    """Its own check fails at the peer, with an error of its own kind."""
 
-    def __init__(self, system: System, name: str) -> None:
+    number: int
+
+    def __post_init__(self) -> None:
+        if self.number in PICKED:
+            raise PICKED[self.number]
+
+
+PICKED: dict[int, BaseException] = {}
+
+
+@wire("test.mapped/1")
+class Mapped(Message):
+    """Its field is of a type that no peer takes."""
+
+    numbers: dict[str, int]
+
+
+class Mapper(Actor):
+    """Hears it."""
+
+    @handles(Mapped)
+    def hear(self, _: Mapped) -> None:
+        """Never."""
+
+
+class Bad(Actor):
+    """Fails where it is told to."""
+
+    def __init__(self, system: System, name: str, where: str) -> None:
         super().__init__(system, name)
+        self._where = where
+        self._at("made")
+
+    def _at(self, where: str) -> None:
+        if where == self._where:
+            raise IndexError
+
+    def started(self) -> None:
+        """Start."""
+        self._at("started")
+
+    @handles(Health)
+    def health(self, _: Health) -> Healthy:
+        """Tell."""
+        self._at("health")
+        return Healthy(ready=True, reasons=(), facts=(), waits=())
+
+    @handles(Picky)
+    def picky(self, asked: Picky) -> Picky:
+        """Answer."""
+        return asked
+
+
+class Curious(Actor):
+    """Asks something that the peer does not take."""
+
+    def __init__(self, system: System, name: str, to: str, word: Message) -> None:
+        super().__init__(system, name)
+        self._to, self._word = to, word
         self.got: list[Message] = []
 
     @handles(Heard)
     def hear(self, _: Heard) -> None:
         """Ask now."""
-        self.ask(Address(ECHO, B), Unheard(), self.got.append, 5.0)
+        self.ask(Address(self._to, B), self._word, self.got.append, 5.0)
 
 
 def network(*, everywhere: bool = True) -> KmsNetwork:
@@ -52,18 +110,51 @@ def test_an_actor_asks_and_answers_with_words_of_its_own() -> None:
     assert seen(network())[B].endswith(" ms")
 
 
-def test_a_word_that_the_peer_does_not_hear_is_refused_at_once() -> None:
-    own = {"echo": factory(Options()), "curious": OwnActor(Curious)}
-    kms = KmsNetwork(f"{A}--{B}", own=own)
+def curious(to: str, word: Message, other: dict[str, OwnActor]) -> tuple[KmsNetwork, list[Message]]:
+    """Let it ask; return what it hears in much less time than its time-out."""
+    kms = KmsNetwork(f"{A}--{B}", own={**other, "curious": OwnActor(Curious, (to, word))})
     kms.advance(1.0)
-
     kms.cluster.tell(f"own/curious@{A}", Heard(number=1))
-    kms.advance(0.5)  # much less than the time-out
+    kms.advance(0.5)
+    asker = kms.cluster.actor(f"own/curious@{A}")
+    assert isinstance(asker, Curious)
+    return kms, asker.got
 
-    curious = kms.cluster.actor(f"own/curious@{A}")
-    assert isinstance(curious, Curious)
-    assert curious.got == [Failed(code="refused", why="shut_word")]
+
+def test_a_word_that_the_peer_does_not_hear_is_refused_at_once() -> None:
+    kms, got = curious(ECHO, Unheard(), {"echo": factory(Options())})
+
+    assert got == [Failed(code="refused", why="shut_word")]
     assert kms.cluster.count(B, "protokms_frames_refused", reason="shut_word", peer=A) == 1
+
+
+def test_a_word_whose_own_check_fails_is_refused_at_once_and_nobody_crashes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = Picky(number=7)
+    monkeypatch.setitem(PICKED, 7, ZeroDivisionError())
+
+    kms, got = curious("own/picky", asked, {"picky": OwnActor(Bad, ("",))})
+
+    assert got == [Failed(code="refused", why="malformed")]
+    assert kms.cluster.crashes == []
+
+
+@pytest.mark.parametrize("where", ["made", "started", "health"])
+def test_an_actor_that_fails_is_given_up_alone_and_keys_go_on(where: str) -> None:
+    kms = KmsNetwork(f"{A}--{B}", own={"bad": OwnActor(Bad, (where,))}, tolerant=True)
+    kms.advance(8.0)
+    for _ in range(6):
+        kms.cluster.tell(f"own/bad@{A}", Health())
+
+    assert {str(crash.address).partition("@")[0] for crash in kms.cluster.crashes} <= {
+        "own/bad",
+        "guard/bad",
+    }
+    assert kms.cluster.crashes
+    made = kms.enc("sae-1", "sae-2", wait=5.0)
+    assert isinstance(made, keys.Keys)
+    assert isinstance(kms.dec("sae-2", "sae-1", made.grant), keys.KeysWithIds)
 
 
 def test_an_actor_that_is_away_is_told_at_once() -> None:
@@ -120,6 +211,9 @@ def test_a_word_of_ours_or_of_another_actor_is_not_to_be_had() -> None:
         tells({"one": OwnActor(Echo), "two": OwnActor(Echo)})
     with pytest.raises(ValueError, match="no wire word"):
         tells({"one": OwnActor(Echo, answers=(Health,))})
+    for other in (OwnActor(Mapper), OwnActor(Echo, answers=(Mapped,))):
+        with pytest.raises(ValueError, match=r"test\.mapped/1: .* does not travel"):
+            tells({"one": other})
 
 
 def test_peers_are_told_its_words() -> None:

@@ -1,6 +1,7 @@
 import importlib
 import math
 import pkgutil
+import struct
 import types
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -48,6 +49,29 @@ class Sealed(Message):
     secret: Secret
     several: tuple[Secret, ...]
 
+
+@wire("test.checked/1")
+class Checked(Message):
+    """A word of others, which checks itself and fails as it likes."""
+
+    number: int
+
+    def __post_init__(self) -> None:
+        if self.number < len(FAILS):
+            raise FAILS[self.number]
+
+
+FAILS: list[BaseException] = [
+    IndexError(),
+    ZeroDivisionError(),
+    AssertionError(),
+    RecursionError(),
+    MemoryError(),
+    StopIteration(),
+    struct.error(),
+    SystemExit(1),
+    RuntimeError("x" * 10_000),
+]
 
 WIDE: list[Any] = [1, 0.5, True, "a", b"b", ["c"], [2, "d"], [3, "e"], [[4, "f"]], None]
 HEAD: list[Any] = ["asker", "reader@kms-1", 7, False, "trace"]
@@ -252,6 +276,16 @@ def test_octets_after_the_end_are_malformed() -> None:
 
 def test_the_node_of_the_sender_is_the_authenticated_one() -> None:
     assert decode(frame(), "kms-9").sender == Address("asker", "kms-9")
+
+
+@pytest.mark.parametrize("number", range(len(FAILS)))
+def test_a_word_whose_own_check_fails_is_malformed_whatever_that_raises(number: int) -> None:
+    with pytest.raises(Malformed) as no:
+        decode(frame([number], "test.checked/1"), "kms-2")
+
+    assert no.value.reason == "malformed"
+    assert no.value.asked
+    assert len(str(no.value)) < 300
 
 
 def test_a_local_word_from_a_peer_is_malformed_and_says_why() -> None:

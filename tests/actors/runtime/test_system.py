@@ -79,6 +79,8 @@ class Parrot(Actor):
         super().__init__(system, name)
         if fails == "made":
             raise OSError("on purpose")
+        if fails == "exit":
+            raise SystemExit(1)
         self._fails = fails
         self.texts: list[str] = []
         self.gone = threading.Event()
@@ -286,7 +288,7 @@ def test_who_crashed_last_is_the_last_of_those_that_have_crashed() -> None:
         system.shutdown()
 
 
-@pytest.mark.parametrize("fails", ["made", "started"])
+@pytest.mark.parametrize("fails", ["made", "exit", "started"])
 def test_a_start_that_raises_is_a_death(world: World, fails: str) -> None:
     parent = world.inbox("parent")
 
@@ -294,7 +296,7 @@ def test_a_start_that_raises_is_a_death(world: World, fails: str) -> None:
 
     news = parent.take()
     assert isinstance(news, Died)
-    assert news.why.startswith("OSError")
+    assert news.why.startswith("SystemExit" if fails == "exit" else "OSError")
     assert world.ask("parrot", Ping()) == Failed(code="undeliverable", why="parrot@a")
 
 
