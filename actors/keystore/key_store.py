@@ -474,7 +474,7 @@ class KeyStore(Actor):
         away = (f"{name} is not in step with its peer",) if apart else ()
         if self.peer.left:
             away = (self.peer.why_down,)
-        waits = away + self.quarantine.waits
+        waits = away + (self.quarantine.waits or self.block_sync.waits)
         facts = {
             "resumed": str(self.state.resumed).lower(),
             "peer_up": str(self.peer.up).lower(),

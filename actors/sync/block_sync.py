@@ -30,6 +30,9 @@ QUIET_S = 4.0
 UNMEASURED_MAX = 64 << 10
 """More octets than that, and none confirmed: the link is not slow, but loses what it carries."""
 
+IN_VAIN = 8
+"""So many batches in a row that were discarded are worth a word."""
+
 
 @local
 class FormNow(Message):
@@ -69,6 +72,7 @@ class BlockSync(Part):
         self._room_at = NEVER
         self._room_every = REPEAT_S
         self._forming = False
+        self._in_vain = 0
 
     # The link
 
@@ -214,6 +218,7 @@ class BlockSync(Part):
             self._say_decision(word.batch)
             self.tell_credit()
         if decision is not None and not known:
+            self._note(confirmed=decision)
             name = "confirmed" if decision else "discarded"
             meter = self._context.system.meter
             meter.add("protokms_batches_decided", decision=name, peer=self._peer.name)
@@ -236,6 +241,8 @@ class BlockSync(Part):
 
     def _conclude(self, batch: int, *, confirmed: bool) -> None:
         self._stream.clock = self._context.clock
+        if batch in self._batches.held:
+            self._note(confirmed=confirmed)
         self._batches.conclude(batch, confirmed=confirmed)
         credit = self._grant_credit()
         ours = self._peer.state.head()
@@ -249,6 +256,18 @@ class BlockSync(Part):
         self._batches.settle(word.batch)
         self.tell_credit()
         self._segments.lease_ahead()
+
+    def _note(self, *, confirmed: bool) -> None:
+        self._in_vain = 0 if confirmed else self._in_vain + 1
+
+    @property
+    def waits(self) -> tuple[str, ...]:
+        """Why what a quantum link brings is no key, in words for an operator."""
+        if self._peer.distant or self._in_vain < IN_VAIN:
+            return ()
+        name = self._context.address.name
+        why = "its two ends get different bits, or the other end finds them bad"
+        return (f"{name}: batch after batch of its link is discarded: {why}",)
 
     # What befalls the store
 

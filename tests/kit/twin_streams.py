@@ -3,12 +3,10 @@
 It stands behind `etsi004` modules in place of TLS; what it does wrong, a test says.
 """
 
-import random
 from collections.abc import Callable
 from uuid import UUID
 
-from actors.modules.devices.device import Device, DeviceError
-from actors.modules.devices.seen import Seen
+from actors.modules.devices.device import DeviceError
 from actors.modules.etsi004.desk import Desk
 from actors.modules.etsi004.talk import (
     Answer,
@@ -23,8 +21,7 @@ from actors.modules.etsi004.talk import (
     Request,
 )
 from actors.modules.module import Role
-from protokms.testing.agenda import Agenda, Call
-from tests.kit.twin_devices import Asker
+from tests.kit.twins import Pair
 from transport.message import Secret
 
 CHUNK = 32
@@ -33,64 +30,22 @@ Wrong = Callable[[Request, Answer], Answer]
 """Makes another answer of a true one, or raises `DeviceError`."""
 
 
-class TwinStreams:
+class TwinStreams(Pair[Request, Answer]):
     """Both devices, and the modules that ask them; `rate` is in chunks a second, of all streams."""
 
     def __init__(self, roles: tuple[Role, Role] = ("sender", "receiver"), rate: float = 50) -> None:
-        self._agenda: Agenda | None = None
-        self._early: list[Call] = []
-        self.roles, self.rate = roles, rate
-        self.dice = random.Random(1)
-        self.answer_s = 0.01
-        self.asked: list[tuple[int, Request]] = []
-        """What was asked of which of the two, in order."""
-        self.wrong: list[Wrong] = [_nothing, _nothing]
-        self.repeats = False
-        """Whether both give one chunk again, as another, with each answer."""
+        super().__init__(roles, rate)
         self.streams: dict[UUID, dict[int, bytes]] = {}
         self.open: tuple[set[UUID], set[UUID]] = set(), set()
         self.gone: set[UUID] = set()
         """Streams that have ended: neither end can open them again."""
-        self._taken = 0
-        self._seen = [Seen(bytes(32)), Seen(bytes(32))]
 
-    def join(self, agenda: Agenda) -> None:
-        """Live in the time of a cluster; what was asked while it was made is answered now."""
-        self._agenda = agenda
-        for call in self._early:
-            agenda.later(self.answer_s, call)
-
-    def later(self, call: Call) -> None:
-        """Do this when an answer takes its time."""
-        if self._agenda:
-            self._agenda.later(self.answer_s, call)
-        else:
-            self._early.append(call)
-
-    def __call__(self, **_: object) -> "TwinStreams":
-        """Be the one link of a network."""
-        return self
-
-    def sender(self) -> Device[Request, Answer]:
-        """Make the module of the first end."""
-        return self._made(0)
-
-    def receiver(self) -> Device[Request, Answer]:
-        """Make the module of the other."""
-        return self._made(1)
-
-    def _made(self, end: int) -> Device[Request, Answer]:
-        role = self.roles[end]
-        return Device(role, Desk(role, self._seen[end], self.dice.randbytes), Asker(self, end))
+    def _desk(self, end: int) -> Desk:
+        return Desk(self.roles[end], self.seen[end], self.dice.randbytes)
 
     def forget(self, end: int) -> None:
         """Start one of the two anew, with no stream open."""
         self.open[end].clear()
-
-    def answer(self, end: int, request: Request) -> Answer:
-        """Do what is asked of one of the two; `DeviceError` as over TLS."""
-        self.asked.append((end, request))
-        return self.wrong[end](request, self._answer(end, request))
 
     def _answer(self, end: int, request: Request) -> Answer:
         if isinstance(request, Open):
@@ -120,9 +75,8 @@ class TwinStreams:
         return Opened(stream, CHUNK)
 
     def _new(self, request: NewKeys, made: dict[int, bytes]) -> list[Chunk]:
-        now = self._agenda.now if self._agenda else 0.0
-        number = min(request.number, PER_ANSWER, int(now * self.rate) - self._taken)
-        self._taken += max(0, number)
+        number = min(request.number, PER_ANSWER, self.ready())
+        self.taken += max(0, number)
         found = []
         old = [it for one in self.streams.values() for it in one.values()] if self.repeats else []
         if number > 0 and old:
@@ -131,21 +85,6 @@ class TwinStreams:
             octets = made.setdefault(index, self.dice.randbytes(CHUNK))
             found.append(Chunk(index, Secret(octets)))
         return found
-
-
-def _nothing(_: Request, answer: Answer) -> Answer:
-    return answer
-
-
-def always(kind: str, text: str, *requests: type[Request]) -> Wrong:
-    """Fail at whatever is asked, or at such requests alone."""
-
-    def made(request: Request, answer: Answer) -> Answer:
-        if requests and not isinstance(request, requests):
-            return answer
-        raise DeviceError(kind, text)
-
-    return made
 
 
 def only(kind: type[Request], wrong: Callable[[Chunks], Chunks]) -> Wrong:

@@ -101,6 +101,10 @@ class Desk(Protocol[Request, Heard_contra]):
         """Note that it came to nothing; whether an operator is to read of it."""
         ...
 
+    def late(self, answer: Heard_contra) -> None:
+        """Let go of what came when its epoch was over."""
+        ...
+
 
 class Asker(Protocol[Request, Given_co]):
     """Who asks the device, and never blocks whoever tells it to: `asker.Thread`."""
@@ -191,6 +195,8 @@ class Device(Generic[Request, Answer]):
             self._busy = False
             if self._asked_turn == self._turn and self._open:
                 yield from self._settle(outcome.request, outcome.answer)
+            elif not isinstance(outcome.answer, DeviceError):
+                self._desk.late(outcome.answer)
         self._go_on()
 
     # What to ask next

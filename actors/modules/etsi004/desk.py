@@ -207,6 +207,9 @@ class Desk:
         if isinstance(asked, Open) and asked.stream:
             self._theirs = made
             return Found()
+        if made.id in self._past:
+            self._over.append(made.id)
+            raise DeviceError("repeated", "the device opened a stream for the second time")
         self._own = made
         # Its id rides as the name of a key that no device gives: that octet is discarded (R2).
         return Found(new=[DeviceKey(name(made.id, None), Secret(self._draw(1)))])
@@ -266,6 +269,11 @@ class Desk:
             self.quiet = str(why)
         return True
 
+    def late(self, answer: Answer) -> None:
+        """Close a stream that was opened for an epoch that is over."""
+        if isinstance(answer, Opened):
+            self._over.append(answer.stream)
+
     def _wait(self, why: DeviceError, now: float) -> bool:
         """Read on later; a stream that has ended, or whose other end does not come, is left."""
         own = self._own
@@ -307,6 +315,7 @@ class Desk:
     def _leave_own(self) -> None:
         if self._own:
             self._over.append(self._own.id)
+            self._past.append(self._own.id)
         self._own = None
 
     def _leave_theirs(self) -> None:

@@ -204,6 +204,9 @@ class Desk:
             self.quiet = str(why)
         return True
 
+    def late(self, answer: Answer) -> None:
+        """Nothing to do: keys of an epoch that is over are lost at both ends."""
+
     def _ask_again(self, why: DeviceError, now: float) -> None:
         """Halve a list that is refused as a whole; what was given in vain is given no more."""
         group, self._under_way = self._under_way, None

@@ -5,59 +5,26 @@ from dataclasses import replace
 
 import pytest
 
+from actors.links.quantum_link import QuantumLink
 from actors.modules.devices.device import DeviceError
 from actors.modules.etsi004.talk import (
+    INDEX_MAX,
     Answer,
     Chunks,
     Close,
     NamedKeys,
     NewKeys,
     Open,
+    Opened,
     Request,
 )
 from actors.modules.module import Role
-from actors.protocol import alarms, keys
-from actors.protocol.common import Health, Healthy
 from protokms.testing.kms import KmsNetwork
+from tests.kit.device_pair import A, B, alarm, both_fetch, errors, link, network, stock
 from tests.kit.twin_devices import Twins
-from tests.kit.twin_streams import CHUNK, TwinStreams, always, only
+from tests.kit.twin_streams import CHUNK, TwinStreams, Wrong, only
+from tests.kit.twins import always, well
 from transport.message import Secret
-
-A, B = "kms-1", "kms-2"
-
-
-def network(twins: TwinStreams) -> KmsNetwork:
-    made = KmsNetwork(f"{A}--{B}", pipe=twins)
-    twins.join(made.cluster.agenda)
-    return made
-
-
-def link(kms: KmsNetwork, node: str = A) -> Healthy:
-    found = kms.cluster.ask(f"quantum_link/{B if node == A else A}@{node}", Health())
-    assert isinstance(found, Healthy)
-    return found
-
-
-def alarm(kms: KmsNetwork, node: str = A) -> list[str]:
-    found = kms.cluster.ask(f"{alarms.NAME}@{node}", alarms.ListAlarms())
-    assert isinstance(found, alarms.AlarmList)
-    return [it.text for it in found.alarms if it.id == "link_quiet"]
-
-
-def stock(kms: KmsNetwork, node: str = A) -> float:
-    return kms.cluster.count(node, "protokms_bits", kind="stored") / 8
-
-
-def both_fetch(kms: KmsNetwork) -> bool:
-    made = kms.enc("sae-1", "sae-2", wait=10.0)
-    assert isinstance(made, keys.Keys), made
-    same = kms.dec("sae-2", "sae-1", made.grant)
-    assert isinstance(same, keys.KeysWithIds), same
-    return same.octets[0] == made.octets
-
-
-def errors(kms: KmsNetwork, kind: str, node: str = A) -> float:
-    return kms.cluster.count(node, "protokms_link_device_errors", kind=kind)
 
 
 def opened(twins: TwinStreams, end: int) -> int:
@@ -122,7 +89,7 @@ def test_a_device_that_fails_leaves_its_link_quiet_with_the_reason_until_it_is_w
     assert stock(kms) < before + 2 * twins.rate * CHUNK
     assert both_fetch(kms)  # what was in store before is not lost
 
-    twins.wrong[end] = TwinStreams().wrong[end]
+    twins.wrong[end] = well
     kms.advance(40.0)
     assert (link(kms, node).waits, alarm(kms, node)) == ((), [])
     assert stock(kms) == stock(kms, B) > before + 10 * twins.rate * CHUNK
@@ -175,7 +142,7 @@ def test_an_other_end_that_does_not_come_to_the_stream_is_told_and_a_new_one_off
     assert 2 <= opened(twins, 0) <= 4
     assert stock(kms) == 0
 
-    twins.wrong[1] = TwinStreams().wrong[1]
+    twins.wrong[1] = well
     kms.advance(60.0)
     assert stock(kms) == stock(kms, B) > 0
     assert link(kms).waits == link(kms, B).waits == ()
@@ -245,6 +212,105 @@ def test_two_ends_that_disagree_get_no_key_of_the_batch_and_no_wrong_one() -> No
     assert both_fetch(kms)
 
 
+def test_two_streams_that_are_no_pair_give_no_key_and_both_ends_say_why() -> None:
+    twins = TwinStreams()
+    kms = network(twins)
+    kms.advance(5.0)
+    before = stock(kms)
+
+    def other(found: Chunks) -> Chunks:
+        return Chunks(
+            tuple(replace(it, octets=Secret(twins.dice.randbytes(CHUNK))) for it in found.chunks)
+        )
+
+    twins.wrong[1] = only(NamedKeys, other)
+    kms.advance(30.0)
+    for node in (A, B):
+        (why,) = link(kms, node, "key_store").waits
+        assert "discarded: its two ends get different bits" in why
+    assert stock(kms) == stock(kms, B) <= before + twins.rate * CHUNK
+    assert both_fetch(kms)  # what was in store before is not lost
+
+    twins.wrong[1] = well
+    kms.advance(10.0)
+    assert link(kms, A, "key_store").waits == link(kms, B, "key_store").waits == ()
+    assert stock(kms) == stock(kms, B) > before
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_a_stream_that_was_being_opened_when_its_epoch_ended_is_closed(end: int) -> None:
+    twins = TwinStreams()
+
+    def ends(request: Request, answer: Answer) -> Answer:
+        if isinstance(request, Open):
+            twins.wrong[end] = well
+            for at in (f"quantum_link/{B}@{A}", f"quantum_link/{A}@{B}"):
+                at_link = kms.cluster.actor(at)
+                assert isinstance(at_link, QuantumLink)
+                at_link._module.close()
+                at_link._module.open(b"another epoch...")
+        return answer
+
+    twins.wrong[end] = ends
+    kms = network(twins)
+    kms.advance(20.0)
+
+    assert len(twins.streams) == 2
+    assert len(twins.open[0]) == len(twins.open[1]) == 1
+    assert stock(kms) == stock(kms, B) > 10 * twins.rate * CHUNK
+
+
+def test_a_stream_that_comes_a_second_time_after_its_device_has_started_anew_is_not_used() -> None:
+    twins = TwinStreams()
+    kms = network(twins)
+    kms.advance(5.0)
+    (first,) = twins.streams
+    before = stock(kms)
+
+    def anew(request: Request, answer: Answer) -> Answer:
+        if isinstance(answer, Opened) and isinstance(request, Open) and request.stream is None:
+            twins.open[0].discard(answer.stream)
+            twins.open[0].add(first)
+            twins.streams[first].clear()  # other bits under the same numbers
+            return replace(answer, stream=first)
+        return answer
+
+    twins.forget(0)
+    twins.forget(1)
+    twins.wrong[0] = anew
+    kms.advance(20.0)
+    assert errors(kms, "repeated") > 0
+    assert link(kms).waits == ("quiet: the device opened a stream for the second time",)
+    assert stock(kms) == stock(kms, B) <= before + twins.rate * CHUNK
+    assert both_fetch(kms)
+
+    twins.wrong[0] = well
+    kms.advance(60.0)
+    assert link(kms).waits == ()
+    assert stock(kms) == stock(kms, B) > before + 10 * twins.rate * CHUNK
+
+
+def test_a_device_whose_index_jumps_to_the_end_each_time_gives_what_it_gives() -> None:
+    twins = TwinStreams()
+
+    def last(request: Request, answer: Answer) -> Answer:
+        if not isinstance(request, NewKeys) or not isinstance(answer, Chunks) or not answer.chunks:
+            return answer
+        moved = replace(answer.chunks[0], index=INDEX_MAX)
+        twins.streams[request.stream][INDEX_MAX] = moved.octets.reveal()
+        return Chunks((moved,))
+
+    twins.wrong[0] = last
+    kms = network(twins)
+    kms.advance(30.0)
+
+    assert kms.cluster.count(A, "protokms_link_device_keys_lost", reason="not_given") > INDEX_MAX
+    assert len(twins.streams) > 10  # a stream has no index after that one
+    assert len(twins.open[0] | twins.open[1]) <= 3
+    assert kms.cluster.crashes == []
+    assert link(kms).waits == ()
+
+
 def test_an_index_that_jumps_ahead_costs_what_it_leaves_out() -> None:
     twins = TwinStreams()
     kms = network(twins)
@@ -253,7 +319,7 @@ def test_an_index_that_jumps_ahead_costs_what_it_leaves_out() -> None:
     def ahead(request: Request, answer: Answer) -> Answer:
         if not isinstance(request, NewKeys) or not isinstance(answer, Chunks) or not answer.chunks:
             return answer
-        twins.wrong[0] = TwinStreams().wrong[0]
+        twins.wrong[0] = well
         made = twins.streams[request.stream]
         moved = tuple(replace(it, index=it.index + 7) for it in answer.chunks)
         made |= {it.index: it.octets.reveal() for it in moved}
@@ -276,7 +342,7 @@ def test_an_index_that_goes_back_ends_the_stream_and_another_begins() -> None:
     kms.advance(1.0)
     assert link(kms).waits == (f"quiet: {text}",)
 
-    twins.wrong[0] = TwinStreams().wrong[0]
+    twins.wrong[0] = well
     kms.advance(20.0)
 
     assert opened(twins, 0) >= 2
@@ -287,11 +353,11 @@ def test_a_chunk_of_another_index_at_the_end_that_takes_costs_that_one() -> None
     twins = TwinStreams()
     kms = network(twins)
     kms.advance(5.0)
-    wrong = always("malformed", "the index jumps: 5 was asked for, 6 came", NamedKeys)
+    wrong: Wrong = always("malformed", "the index jumps: 5 was asked for, 6 came", NamedKeys)
 
     def once(request: Request, answer: Answer) -> Answer:
         if isinstance(request, NamedKeys):
-            twins.wrong[1] = TwinStreams().wrong[1]
+            twins.wrong[1] = well
         return wrong(request, answer)
 
     twins.wrong[1] = once
@@ -375,7 +441,7 @@ def test_the_same_stream_that_was_forgotten_at_one_end_is_opened_there_again() -
     def forget(request: Request, answer: Answer) -> Answer:
         if not isinstance(request, NamedKeys):
             return answer
-        twins.wrong[1] = TwinStreams().wrong[1]
+        twins.wrong[1] = well
         twins.forget(1)
         raise DeviceError("no_peer", "it answers 3: the peer application is not connected")
 

@@ -5,46 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from actors.modules.devices.device import DeviceError
+from actors.modules.devices.device import DeviceError, DeviceKey
 from actors.modules.etsi014.talk import Container, DecKeys, EncKeys, GetStatus, Status
 from actors.modules.module import Role
-from actors.protocol import alarms, keys
-from actors.protocol.common import Health, Healthy
-from protokms.testing.kms import KmsNetwork
-from tests.kit.twin_devices import KEY_OCTETS, Twins, always, only
+from tests.kit.device_pair import A, B, alarm, both_fetch, link, network, stock
+from tests.kit.twin_devices import KEY_OCTETS, Twins, only
+from tests.kit.twins import always, well
 from transport.message import Secret
-
-A, B = "kms-1", "kms-2"
-
-
-def network(twins: Twins) -> KmsNetwork:
-    made = KmsNetwork(f"{A}--{B}", pipe=twins)
-    twins.join(made.cluster.agenda)
-    return made
-
-
-def link(kms: KmsNetwork, node: str = A) -> Healthy:
-    found = kms.cluster.ask(f"quantum_link/{B if node == A else A}@{node}", Health())
-    assert isinstance(found, Healthy)
-    return found
-
-
-def alarm(kms: KmsNetwork, node: str = A) -> list[str]:
-    found = kms.cluster.ask(f"{alarms.NAME}@{node}", alarms.ListAlarms())
-    assert isinstance(found, alarms.AlarmList)
-    return [it.text for it in found.alarms if it.id == "link_quiet"]
-
-
-def stock(kms: KmsNetwork, node: str = A) -> float:
-    return kms.cluster.count(node, "protokms_bits", kind="stored") / 8
-
-
-def both_fetch(kms: KmsNetwork) -> bool:
-    made = kms.enc("sae-1", "sae-2", wait=10.0)
-    assert isinstance(made, keys.Keys), made
-    same = kms.dec("sae-2", "sae-1", made.grant)
-    assert isinstance(same, keys.KeysWithIds), same
-    return same.octets[0] == made.octets
 
 
 @pytest.mark.parametrize(
@@ -119,7 +86,7 @@ def test_a_device_that_fails_leaves_its_link_quiet_with_the_reason_until_it_is_w
     assert stock(kms) < before + 2 * twins.rate * KEY_OCTETS
     assert both_fetch(kms)  # what was in store before is not lost
 
-    twins.wrong[end] = Twins().wrong[end]
+    twins.wrong[end] = well
     kms.advance(60.0)
     assert (link(kms, node).waits, alarm(kms, node)) == ((), [])
     assert stock(kms) == stock(kms, B) > before + 10 * twins.rate * KEY_OCTETS
@@ -152,11 +119,15 @@ def test_what_the_device_gives_twice_is_used_once(what: str) -> None:
 
     twins.wrong[0] = only(EncKeys, again)
     kms = network(twins)
-
-    kms.advance(20.0)
+    said = []
+    for _ in range(80):
+        kms.advance(0.25)
+        said.append(link(kms).waits)
 
     assert kms.cluster.count(A, "protokms_link_device_errors", kind="repeated") > 0
-    assert any("second time" in reason for reason in link(kms).waits) or both_fetch(kms)
+    told = [it for it in said if it]
+    assert told
+    assert all("for the second time" in it[0] for it in told)
     used = kms.cluster.count(A, "protokms_link_octets", way="sent")
     good = sum(KEY_OCTETS * len(found.keys) for found in first[::2])
     assert used <= good
@@ -183,6 +154,30 @@ def test_other_bits_under_the_same_key_id_at_the_other_end_cost_their_batch_alon
     assert both_fetch(kms)
 
 
+def test_two_devices_that_are_no_pair_give_no_key_and_both_ends_say_why() -> None:
+    twins = Twins()
+    kms = network(twins)
+    kms.advance(5.0)
+    before = stock(kms)
+
+    def other(found: Container) -> Container:
+        drawn = (Secret(twins.dice.randbytes(KEY_OCTETS)) for _ in found.keys)
+        return Container(tuple(map(DeviceKey, (it.key_id for it in found.keys), drawn)))
+
+    twins.wrong[1] = only(DecKeys, other)
+    kms.advance(30.0)
+    for node in (A, B):
+        (why,) = link(kms, node, "key_store").waits
+        assert "discarded: its two ends get different bits" in why
+    assert stock(kms) == stock(kms, B) <= before + twins.rate * KEY_OCTETS
+    assert both_fetch(kms)  # what was in store before is not lost
+
+    twins.wrong[1] = well
+    kms.advance(10.0)
+    assert link(kms, A, "key_store").waits == link(kms, B, "key_store").waits == ()
+    assert stock(kms) == stock(kms, B) > before
+
+
 def test_a_device_that_forgets_its_keys_costs_those_and_no_others() -> None:
     twins = Twins()
     kms = network(twins)
@@ -192,7 +187,7 @@ def test_a_device_that_forgets_its_keys_costs_those_and_no_others() -> None:
         if isinstance(request, GetStatus):
             return answer  # type: ignore[return-value]
         twins.forget(1)
-        twins.wrong[1] = Twins().wrong[1]
+        twins.wrong[1] = well
         raise DeviceError("refused", "it answers 400")
 
     twins.wrong[1] = forget
