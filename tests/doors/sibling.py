@@ -19,7 +19,7 @@ from protokms.lab import lab, topology
 from protokms.lab.topology import LinkPlan, NodePlan, Topology
 from protokms.node import wiring
 from protokms.node.node import Node
-from protokms.release import version
+from protokms.release import VERSION
 from transport import message
 from transport.codec import Sealer, decode, encode
 from transport.envelope import Address, Envelope
@@ -82,7 +82,7 @@ class Thief:
     def greet(self, process: str, release: str = "", sealer: Sealer | None = None) -> None:
         """Say the first word of a process."""
         seal = Secret(bytes(16))
-        release = release or version()
+        release = release or VERSION
         hello = siblings.Hello(process=process, version=release, actors=(), seal=seal)
         sender, to = Address(f"greeter/{process}", ME), Address("greeter/core", ME)
         self.say(encode(Envelope(sender, to, hello, 1), sealer or self.sealers[process]), process)
