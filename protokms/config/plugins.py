@@ -5,10 +5,11 @@ A name is that of an entry point, or `package:factory`. A factory is a function 
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from protokms.config.link_tables import KINDS
 from protokms.config.tables import ConfigError, Loose, Report, hook_for, read_struct
@@ -90,6 +91,28 @@ def read(
         report.add(at, f"cannot be read by {name}: {_said(why)}", "tell its author")
         return None
     return (factory, options) if options is not None else None
+
+
+def files(name: str, table: Loose | None, group: Group, file: Path) -> list[Path]:
+    """Return the files and folders that its options name and that are there.
+
+    A field whose type is a `Path`, or that has some in it, says so. `file` is that of the table.
+    """
+    found = read(name, table, group, ("", ""), Report(file))
+    paths = _paths(found[1]) if found else ()
+    return [path for path in paths if path.is_file() or path.is_dir()]
+
+
+def _paths(value: Any) -> Iterator[Path]:
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, Struct):
+        value = structs.astuple(value)
+    elif isinstance(value, Mapping):
+        value = tuple(value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        for each in value:
+            yield from _paths(each)
 
 
 def call(name: str, key: str, report: Report, made: Callable[[], Any]) -> Any:

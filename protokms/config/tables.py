@@ -164,12 +164,19 @@ def read_toml(path: Path, report: Report) -> dict[str, Any] | None:
 def read_struct(kind: type[S], table: Any, key: str, hook: Hook | None, report: Report) -> S | None:
     """Build a struct from a table, or report everything that hinders it and return None."""
     values = read_fields(kind, table, key, hook, report)
-    if values is None or values.pop("", None):
+    if values is None:
+        return None
+    spoilt = values.pop("", None)
+    known = msgspec.structs.fields(kind)
+    said = {it.name for it in known if it.required or it.encode_name in table}
+    if spoilt and said - values.keys():
         return None
     try:
         made = kind(**values)
     except (TypeError, ValueError) as why:  # of a rule of its own between several keys
         report.add(key, str(why), "correct it")
+        return None
+    if spoilt:
         return None
     report.place(made, key)
     return made

@@ -38,13 +38,17 @@ _MAKE_ANEW = "export it anew, and carry it again"
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):
-    """What `bundle.json` says; `process` is "" for all of a node, `config` the file to run."""
+    """What `bundle.json` says; `process` is "" for all of a node, `config` the file to run.
+
+    `folders` are made there, empty.
+    """
 
     release: str
     node: str
     process: str
     config: str
     sha256: dict[str, str]
+    folders: list[str] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,9 @@ class Joined:
 def export(folder: Path, name: str, out: Path | None = None, process: str = "") -> Path:
     """Bundle what one node needs on another host: its own secrets and nobody else's.
 
-    With `process`, what that one process of the node needs: `core`, or one beside it. The tar file
-    has mode 0600; `join` unpacks it.
+    With `process`, what that one process of the node needs: `core`, or one beside it. A folder that
+    the options of another package name is bundled without what is in it, which may be key of a
+    device; one outside `folder` is left out. The tar file has mode 0600; `join` unpacks it.
     """
     known = lab.read(folder)
     node = known.node(name)
@@ -79,13 +84,17 @@ def export(folder: Path, name: str, out: Path | None = None, process: str = "") 
         edges = [load_process(config, process)]
         config = edges[0].path
     files += [file for edge in edges for file in lab.files_of(edge)]
-    members |= {_inside(folder, path): read_file(path, directory.FILE_OCTETS_MAX) for path in files}
+    folders = [path for path in files if path.is_dir()]
+    plain = [path for path in files if path not in folders]
+    members |= {_inside(folder, it): read_file(it, directory.FILE_OCTETS_MAX) for it in plain}
+    empty = [_inside(folder, path) for path in folders if _lies_in(folder, path)]
     note = Note(
         release=release.VERSION,
         node=name,
         process=process,
         config=_inside(folder, config),
         sha256={path: _digest(octets) for path, octets in members.items()},
+        folders=[name for name in empty if _is_plain(name)],
     )
     try:
         handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -117,11 +126,15 @@ def join(file: Path, folder: Path, *, node: str = "", ca: Path | None = None) ->
             path = beside / name
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_secret(path, octets)  # whatever it is called, it may be one
+        for name in note.folders:
+            (beside / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         _prove(note, beside, file, ca)
         beside.replace(folder)
     except ConfigError as why:
         there = str(why).replace(str(beside), str(folder))
         raise LabError(f"{file} makes no node:\n{there}") from None
+    except (FileExistsError, NotADirectoryError) as why:
+        raise _damaged(file, "one path of it is a file and a folder") from why
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     config = folder / note.config
@@ -169,7 +182,8 @@ def _read(file: Path) -> tuple[Note, dict[str, bytes]]:
         for name in {*members, *note.sha256}
         if name not in members or _digest(members[name]) != note.sha256.get(name)
     )
-    if wrong or note.config not in members:
+    wrong += [name for name in note.folders if not _is_plain(name) or name in members]
+    if len(note.folders) > FILES_MAX or wrong or note.config not in members:
         raise _damaged(file, f"{(wrong or [note.config])[0]} is not as it was exported")
     return note, members
 
@@ -229,10 +243,13 @@ def _digest(octets: bytes) -> str:
 
 
 def _inside(folder: Path, path: Path) -> str:
-    try:
-        return str(_plain_path(path).relative_to(_plain_path(folder)))
-    except ValueError:
-        raise LabError(f"{path} lies outside {folder}; copy it by hand") from None
+    if not _lies_in(folder, path):
+        raise LabError(f"{path} lies outside {folder}; copy it by hand")
+    return str(_plain_path(path).relative_to(_plain_path(folder)))
+
+
+def _lies_in(folder: Path, path: Path) -> bool:
+    return _plain_path(path).is_relative_to(_plain_path(folder))
 
 
 def _plain_path(path: Path) -> Path:

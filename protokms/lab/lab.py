@@ -20,9 +20,10 @@ import msgspec
 from msgspec import structs
 
 from actors.protocol import peers
-from protokms.config import addresses, directory, interfaces
+from protokms.config import addresses, directory, interfaces, plugins
 from protokms.config.addresses import Place
 from protokms.config.keyfiles import BadFile, read_file, read_key, write_public, write_secret
+from protokms.config.link_tables import KINDS
 from protokms.config.load import AnyConfig, load, load_any
 from protokms.config.sections import AGENT, EdgeConfig, NodeConfig
 from protokms.config.tables import ConfigError
@@ -202,13 +203,18 @@ def octets(lab: Lab) -> bytes:
 
 
 def files_of(made: AnyConfig) -> list[Path]:
-    """Return every file that a configuration names and that exists before the process runs."""
+    """Return every file that a configuration names and that exists before the process runs.
+
+    What the options of other packages name may be folders.
+    """
     found = [made.path]
     if isinstance(made, NodeConfig):
         found += [made.directory.file, directory.signature_path(made.directory.file)]
         found += [made.directory.ca, made.node.signing_key, made.transport.curve]
         found += [made.node.node_key.file] if made.node.node_key.file else []
         found += [one.seal for one in made.processes]
+        for own in made.actors:
+            found += plugins.files(own.kind, own.options, plugins.ACTORS, made.path)
     else:
         found += [made.process.curve, made.process.seal]
     for etsi in filter(None, (made.etsi014, made.etsi015)):
@@ -222,6 +228,9 @@ def files_of(made: AnyConfig) -> list[Path]:
     found += [link.secret for link in links if link.secret]
     for device in [table for link in links for _, table in link.devices]:
         found += [device.certificate, device.key, device.ca]
+    for link in links:
+        if link.module not in KINDS:
+            found += plugins.files(link.module, link.options, plugins.MODULES, made.path)
     return list(dict.fromkeys(found))
 
 

@@ -1,16 +1,19 @@
 """Modules of other packages: how they are found, what their options may be, and every reason."""
 
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from protokms.config import own_actors, plugins
 from protokms.config.load import load
 from protokms.config.tables import ConfigError, Loose
-from protokms.lab import lab, topology
+from protokms.lab import bundle, lab, topology
+from protokms.lab.lab import LabError
 from protokms.lab.topology import LinkPlan, NodePlan, Topology
 from protokms.node.interfaces import FileInterfaces, link_child
 from tests.kit.checked import find_problems
@@ -32,10 +35,27 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Odd(Struct):
     which: complex | Path
 
+class Inner(Struct):
+    ca: Path
+
+class Files(Struct):
+    key: Path
+    more: list[Path] = []
+    tables: list[Inner] = []
+    folder: Path | None = None
+    socket: Path | None = None
+
+def filed(role: str, options: Files):
+    options.key.read_bytes()
+    return lambda: None
+
 def factory(role: str, options: Options):
     if options.high == 9:
         raise SystemExit(9)
     return {1: lambda: None, 2: 5, 3: None}[options.low]
+
+def acts(options: Files):
+    return None
 
 def silent(options: Options):
     return None
@@ -171,6 +191,16 @@ def test_options_that_contradict_each_other_or_cannot_be_read_are_told(
     assert reason in problems(file)[key]
 
 
+def test_an_unknown_key_and_a_contradiction_are_told_together(tmp_path: Path) -> None:
+    file = made(tmp_path, "qkd_bad:factory", low=1)
+    file.write_text(file.read_text().replace("low = 1", "low = 5\nmore = 1"))
+
+    assert problems(file) == {
+        "link[0].options.more": "is an unknown key",
+        "link[0].options": "low is more than high",
+    }
+
+
 @pytest.mark.parametrize(
     ("low", "high", "reason"),
     [
@@ -231,6 +261,60 @@ def test_a_topology_names_it_and_says_what_is_wrong(tmp_path: Path) -> None:
         "link[0].options.poll_s",
         "link[0].options.folder",
     }
+
+
+def test_a_bundle_has_the_files_that_its_options_name_and_its_folders_empty(tmp_path: Path) -> None:
+    named: dict[str, Any] = {
+        "key": "device.key",
+        "more": ["a.crt", "none.crt"],
+        "tables": [{"ca": "sub/ca.crt"}],
+        "folder": "keys",
+        "socket": "/dev/null",
+    }
+    home = made(tmp_path, "qkd_bad:filed", **named).parent
+    (home / "sub").mkdir()
+    for name in ("device.key", "a.crt", "sub/ca.crt", "keys/7.key"):
+        (home / name).write_text(name)
+
+    file = bundle.export(tmp_path / "lab", "kms-1", tmp_path / "it.tar")
+    there = bundle.join(file, tmp_path / "there").config.parent
+
+    assert [(there / it).read_text() for it in ("device.key", "a.crt", "sub/ca.crt")] == [
+        "device.key",
+        "a.crt",
+        "sub/ca.crt",
+    ]
+    assert stat.S_IMODE((there / "keys").stat().st_mode) == 0o700
+    assert list((there / "keys").iterdir()) == []
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_lab_with_the_module_of_the_example_is_exported_and_joined(
+    tmp_path: Path, bare: bool
+) -> None:
+    made(tmp_path, "folder", bare=bare)
+
+    file = bundle.export(tmp_path / "lab", "kms-1", tmp_path / "it.tar")
+
+    assert find_problems(bundle.join(file, tmp_path / "there").config) == []
+
+
+def test_a_file_of_its_options_that_lies_elsewhere_is_not_bundled_in_silence(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "device.key").write_text("x")
+    made(tmp_path, "qkd_bad:filed", key=str(tmp_path / "device.key"))
+
+    with pytest.raises(LabError, match=r"device\.key lies outside .*; copy it by hand"):
+        bundle.export(tmp_path / "lab", "kms-1", tmp_path / "it.tar")
+
+
+def test_the_files_of_actors_are_bundled_too(tmp_path: Path) -> None:
+    row = 'name = "one"\nkind = "qkd_bad:acts"\noptions = { key = "actor.key" }'
+    file = with_actors(tmp_path, row)
+    (file.parent / "actor.key").write_text("x")
+
+    assert file.parent / "actor.key" in lab.files_of(load(file, files=False))
 
 
 def with_actors(home: Path, *rows: str) -> Path:

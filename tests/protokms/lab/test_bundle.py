@@ -253,6 +253,10 @@ def test_a_note_that_says_another_node_or_process_is_refused(file: Path, tmp_pat
         ({"config": "kms-2/front.toml"}, "a configuration of kms-2/front"),
         ({"config": "kms-2/none.toml"}, "not as it was exported"),
         ({"sha256": 3}, "damaged"),
+        ({"folders": ["../there"]}, "damaged|not as it was exported"),
+        ({"folders": ["/tmp/there"]}, "damaged|not as it was exported"),
+        ({"folders": ["kms-2/node.toml"]}, "not as it was exported"),
+        ({"folders": ["kms-2/node.toml/keys"]}, "is a file and a folder"),
     ):
         file.write_bytes(whole)
         rewritten(file, with_note(**other))
