@@ -151,6 +151,14 @@ def beside(
     _show(bench_beside.beside(seconds, rate, _say), as_json)
 
 
+@app.command(epilog="Example: protokms bench troubled --seconds 5 --json")
+def troubled(seconds: Seconds = 5.0, as_json: Json = False) -> None:
+    """Measure delivery alone, and beside racing controllers, bad readers, stolen certificates."""
+    from protokms.bench import troubled as bench_troubled  # noqa: PLC0415 -- heavy, and only this command needs it
+
+    _show(bench_troubled.troubled(seconds, _say), as_json)
+
+
 @app.command(epilog="Example: protokms bench spread --seconds 3 --json")
 def spread(seconds: Seconds = 3.0, as_json: Json = False) -> None:
     """Measure a node as one process, with its front end apart, and with two front ends."""
