@@ -189,7 +189,7 @@ class Policy:
     the lowest `order` that names a pair decides. `max_bandwidth` is of each pair, or with `PER_SAE`
     among `masters` of each master for all its pairs under the rule; `stock_bits` is what may lie
     undelivered for a pair. Pairs of a larger `priority` have more turns while requests wait for
-    bits. `paths`: over how many disjoint paths its bits must come.
+    bits. `paths` is kept and does nothing: a store has bits for all pairs of two nodes.
     """
 
     order: int
