@@ -10,6 +10,7 @@ import pytest
 from actors.protocol import intent, keys
 from actors.protocol.common import Failed
 from actors.protocol.intent import Application, Denied, Edit, Policy, Seeded, Write, Written
+from actors.rights.fair_queue import FairQueue
 from actors.runtime.bucket import DEPTH_S
 from protokms.testing.kms import KmsNetwork
 from transport.message import Message
@@ -300,3 +301,24 @@ def read(kms: KmsNetwork, *kinds: str) -> intent.Rows:
     rows = kms.cluster.ask("intent@a", intent.Read(kinds=kinds or intent.KINDS))
     assert isinstance(rows, intent.Rows)
     return rows
+
+
+def test_requests_wait_with_the_weight_of_their_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    kms = network({"gold": Policy(1, ("ann",), ("bob",), priority=3)})
+    weights: dict[object, int] = {}
+    put = FairQueue.put
+
+    def noted(queue: Any, user: object, cost: int, item: object, weight: int = 1) -> None:
+        weights[user] = weight
+        put(queue, user, cost, item, weight)
+
+    monkeypatch.setattr(FairQueue, "put", noted)
+    edit = Edit(
+        intent.PUT, intent.APPLICATION, "", application=Application("amy", ("bob",), priority=1)
+    )
+    kms.cluster.ask("intent@a", Write(owner="controller-1", edits=(edit,)))
+
+    for master, slave in (("ann", "bob"), ("amy", "bob"), ("ann", "bert")):
+        assert isinstance(kms.enc(master, slave), keys.Keys)
+
+    assert weights == {("ann", "bob"): 4, ("amy", "bob"): 2, ("ann", "bert"): 1}
