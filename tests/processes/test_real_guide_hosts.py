@@ -32,7 +32,9 @@ class Walk:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.page = PAGE.read_text().replace("192.0.2.", network()(""))
+        self.page = PAGE.read_text()
+        for number in (1, 2, 3):
+            self.page = self.page.replace(f"192.0.2.{number}", network()(number))
         blocks = re.findall(r"```console\n(.*?)```", self.page, re.DOTALL)
         self.lines = [found for block in blocks for found in COMMAND.findall(block)]
         (self.toml,) = re.findall(r"```toml\n(.*?)```", self.page, re.DOTALL)
