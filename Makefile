@@ -21,6 +21,7 @@ help:
 	@echo "                NODES=5-30 makes them random ones, of so many nodes"
 	@echo "make rates      keys at 300 to 10,000 bit/s over 1 to 5 hops: the tables of docs/range.md"
 	@echo "make soak       SOAK_MINUTES=$(SOAK_MINUTES) of load and all kinds of faults on LAB=$(LAB)"
+	@echo "                then a partition of hosts for 30 s, and an upgrade from 0.1.0 under load"
 	@echo "make kills      SOAK=$(SOAK) times kill -9 under load, then SPREAD_KILLS=$(SPREAD_KILLS) times"
 	@echo "                of the processes of one node in turn"
 	@echo "make yang       YANG=DIR, the modules of ETSI 015: libyang and yangson judge what is told"
@@ -63,6 +64,7 @@ rates: .venv/.test
 
 soak: .venv/.test
 	SOAK_MINUTES=$(SOAK_MINUTES) LAB=$(LAB) $(LONG) tests/processes/test_real_soak.py
+	$(LONG) tests/processes/test_real_netns.py tests/processes/test_real_upgrade.py
 
 kills: .venv/.test
 	SOAK=$(SOAK) $(LONG) tests/processes/test_real_crashes.py
