@@ -17,7 +17,7 @@ from etsi.http.options import HttpOptions
 from etsi.http.pipeline import RequestPipeline
 from etsi.http.reply import Reply
 from etsi.http.server import Serving
-from etsi.http.servers.aiohttp_server import AiohttpServer
+from etsi.http.servers.thin_server import ThinServer
 from protokms.bench.yardstick import BODY
 from protokms.node.logs import configure
 from protokms.node.meter import MemoryMeter
@@ -46,7 +46,7 @@ def serve(certificate: Path, key: Path, ca: Path, port: int) -> None:
     )
     log, meter = structlog.get_logger(), MemoryMeter()
     stage = Stage("front", sys.exit, uvloop.new_event_loop)
-    server = AiohttpServer(
+    server = ThinServer(
         Serving(
             options=options,
             pipeline=RequestPipeline(_constant, options, log, meter, "bench"),

@@ -79,10 +79,10 @@ def actor(name: str) -> str:
 def front(name: str, options: Gs014Options, *, loopback: bool) -> Child:
     """Return the front end for SAEs; `loopback`: it lets an SAE be its own slave."""
     from etsi.gs014.frontend import Gs014Frontend  # noqa: PLC0415 -- only where HTTP is served
-    from etsi.http.servers.aiohttp_server import AiohttpServer  # noqa: PLC0415
+    from etsi.http.servers.thin_server import ThinServer  # noqa: PLC0415
     from etsi.http.service import Memory  # noqa: PLC0415
 
-    return Child(name, Gs014Frontend, (options, loopback, AiohttpServer, Memory()))
+    return Child(name, Gs014Frontend, (options, loopback, ThinServer, Memory()))
 
 
 def agent(options: Gs015Options) -> Child:

@@ -17,7 +17,7 @@ from etsi.http.identity import Caller
 from etsi.http.limits import LIMITS, Limits
 from etsi.http.pipeline import RequestPipeline
 from etsi.http.server import Serving
-from etsi.http.servers.aiohttp_connection import Connections
+from etsi.http.servers import aiohttp_connection, thin_connection
 from protokms.node.meter import MemoryMeter
 from transport.endpoint import Endpoint
 from transport.envelope import Address
@@ -96,8 +96,16 @@ class Answer(NamedTuple):
     json: Any
 
 
+Connections = aiohttp_connection.Connections | thin_connection.Connections
+
+
 class Site:
-    """Serves connections over socket pairs; each names its caller by `sae`."""
+    """Serves connections over socket pairs; each names its caller by `sae`.
+
+    `speak` is what a test may replace by the connections of another server.
+    """
+
+    speak: Callable[[Serving, Limits], Connections] = thin_connection.Connections
 
     def __init__(
         self,
@@ -168,7 +176,7 @@ class Site:
             meter=self.meter,
             died=self.log.error,
         )
-        return Connections(serving, self.limits)
+        return type(self).speak(serving, self.limits)
 
 
 def request(method: str, path: str, body: Any = None, *head: str) -> bytes:

@@ -35,7 +35,7 @@ NEITHER = (
     "actors.protocol.intent",
     *(f"etsi.gs015.{it.stem}" for it in CONTROLLERS.glob("*.py") if it.stem not in OPTIONS),
 )
-FRONT = ("actors.links", "actors.modules", "protokms.node.interfaces")
+FRONT = ("actors.links", "actors.modules", "protokms.node.interfaces", "aiohttp")
 LINKS = (
     *(
         "aiohttp",

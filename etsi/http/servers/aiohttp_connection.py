@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import select
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -14,23 +13,13 @@ from etsi.http.limits import ConcurrencyLimit, Limits
 from etsi.http.options import HttpOptions
 from etsi.http.reply import Problem, Reply
 from etsi.http.server import Serving
-from etsi.http.servers.aiohttp_response import (
-    SENT,
-    SENT_LAST,
-    PlainResponse,
-    fields_of,
-    response,
-)
+from etsi.http.servers.aiohttp_response import SENT, SENT_LAST, response
+from etsi.http.servers.layout import Layout, fields_of
+from etsi.http.servers.outlet import LOOK_AT_STREAM_S, SMALL, Outlet
 
 _REFUSED_S = 1.0
 """Seconds that a connection past the limit has to send a request, and be told."""
 
-_LOOK_AGAIN_S, _LOOK_AT_STREAM_S = 0.005, 0.1
-_LOOKS = 3
-SMALL = 16_384
-"""Octets that a socket whose buffer is empty takes at once."""
-
-_GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 _VERSIONS = (HttpVersion11, HttpVersion10)
 
 
@@ -51,13 +40,13 @@ class Connection(web.RequestHandler):
         """It answers with a stream, which has no end to wait for."""
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._socket = select.poll()
+        self.outlet: Outlet
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Learn who calls; TLS is established by now."""
         super().connection_made(transport)
         server = self._server
-        self._socket.register(transport.get_extra_info("socket").fileno(), select.POLLOUT)
+        self.outlet = Outlet(transport)
         self.caller = server.identify(transport)
         self.admitted = server.open.acquire(self.caller.sae)
         server.live[self] = None
@@ -68,6 +57,7 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Count one connection less."""
         super().connection_lost(exc)
+        self.outlet.lost()
         if self._server.live.pop(self, self) is None and self.admitted:
             self._server.open.release(self.caller.sae)
         if self._timer:
@@ -90,47 +80,12 @@ class Connection(web.RequestHandler):
         """The request was answered."""
         self._busy = False
 
-    def send(self, octets: bytes) -> None:
-        """Write, without waiting; `ConnectionError` if the connection is no more."""
-        if self.transport is None or self.transport.is_closing():
-            raise ConnectionResetError("the connection was closed")
-        self.transport.write(octets)
-
-    def taken(self) -> bool:
-        """Tell whether the kernel has taken all that was written; for no more than `SMALL` octets.
-
-        `ConnectionError` if the connection broke before. The transports do not tell how much they
-        still hold, only the TLS layer does; but they write at once, and when the kernel did not
-        take all then the socket is not writable until it has room again.
-        """
-        transport = self.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the connection was closed")
-        if transport.get_write_buffer_size():
-            return False
-        events = self._socket.poll(0)
-        if events and events[0][1] & _GONE:
-            raise ConnectionResetError("the connection was reset")
-        return bool(events)
-
-    async def flushed(self, look_again_s: float = _LOOK_AGAIN_S) -> None:
-        """Wait until the kernel has taken all that was written, or raise `ConnectionError`."""
-        looks = 0
-        while looks < _LOOKS:  # room that has come just now is filled in the next turns
-            looks = looks + 1 if self.taken() else 0
-            await asyncio.sleep(0 if looks else look_again_s)
-
     def dismiss(self) -> None:
         """Close the connection, after the request that is open, if any and if that ends."""
         if self._busy and not self.streams:
             self.close()
         else:
             self.force_close()
-
-    def abort(self) -> None:
-        """Drop the connection and what was not sent."""
-        if self.transport:
-            self.transport.abort()
 
     def handle_error(
         self,
@@ -226,10 +181,11 @@ class AiohttpExchange:
 
     async def send(self, reply: Reply) -> None:
         """Write the response; return once the kernel has taken all of it."""
-        request, connection = self._request, self._connection
+        request, outlet = self._request, self._connection.outlet
+        keep, http11 = request.keep_alive, request.version == HttpVersion11
         try:
-            if octets := self._server.plain.octets(reply, request):
-                connection.send(octets)
+            if octets := self._server.layout.usual(reply, self.method, keep=keep, http11=http11):
+                outlet.send(octets)
             elif reply.stream:
                 await self._stream(reply, reply.stream)
                 return
@@ -237,11 +193,11 @@ class AiohttpExchange:
                 self.made = response(reply)
                 await self.made.prepare(request)
                 await self.made.write_eof()
-            if len(reply.body) > SMALL or not connection.taken():
+            if len(reply.body) > SMALL or not outlet.taken():
                 async with asyncio.timeout(self._server.limits.write_timeout_s):
-                    await connection.flushed()
+                    await outlet.flushed()
         except (ConnectionError, TimeoutError):
-            connection.abort()
+            outlet.abort()
             raise
 
     async def _stream(self, reply: Reply, pieces: AsyncGenerator[bytes, None]) -> None:
@@ -256,7 +212,7 @@ class AiohttpExchange:
                 # aiohttp waits no longer than the TLS layer, which takes whatever it is given.
                 async with asyncio.timeout(patience):
                     await made.write(piece)
-                    await self._connection.flushed(_LOOK_AT_STREAM_S)
+                    await self._connection.outlet.flushed(LOOK_AT_STREAM_S)
         async with asyncio.timeout(patience):
             await made.write_eof()
 
@@ -274,7 +230,7 @@ class Connections(web.Server):
         self.loop = asyncio.get_running_loop()
         super().__init__(self._handle, request_factory=self._request, loop=self.loop)
         options = serving.options
-        self.identify, self.limits, self.plain = serving.identify, limits, PlainResponse()
+        self.identify, self.limits, self.layout = serving.identify, limits, Layout()
         self.refused, self._answer = serving.pipeline.refused, serving.pipeline.handle
         self.refuse = serving.pipeline.refuse
         self.head_s = limits.head_timeout_s
@@ -305,6 +261,11 @@ class Connections(web.Server):
         for connection in list(self.live):
             if unwelcome(connection.caller):
                 connection.dismiss()
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        """Close all; requests in flight have so many seconds, then they are cancelled."""
+        self.pre_shutdown()
+        await super().shutdown(timeout)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol

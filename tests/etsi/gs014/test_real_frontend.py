@@ -19,7 +19,7 @@ from actors.runtime.system import ThreadSystem
 from etsi.gs014.frontend import Gs014Frontend
 from etsi.gs014.options import Gs014Options
 from etsi.http.limits import LIMITS, Limits
-from etsi.http.servers.aiohttp_server import AiohttpServer
+from etsi.http.servers.thin_server import ThinServer
 from etsi.http.service import HttpDied, Reload, Reloaded
 from protokms.node.meter import MemoryMeter
 from tests.kit.authority import DAY, NOW, Authority
@@ -114,7 +114,7 @@ class Node:
         return Gs014Options(**(values | changes))
 
     def spawn(self, parent: Address | None = None) -> None:
-        args = self.options, False, partial(AiohttpServer, limits=self.limits)
+        args = self.options, False, partial(ThinServer, limits=self.limits)
         self.system.spawn("etsi014", Gs014Frontend, *args, parent=parent)
 
     def start(self, limits: Limits = LIMITS, **changes: Any) -> None:

@@ -13,6 +13,7 @@ from actors.protocol import keys
 from etsi.http.identity import Caller, DenyList
 from etsi.http.limits import ConcurrencyLimit, Limits
 from etsi.http.request_line import RequestLine
+from etsi.http.servers import aiohttp_connection, thin_connection
 from protokms.node import logs
 from tests.kit.site import ID_0, Answer, Site, options, read, request
 from transport.message import Message, Secret
@@ -20,6 +21,18 @@ from transport.message import Message, Secret
 ENC, DEC = "/api/v1/keys/sae-2/enc_keys", f"/api/v1/keys/sae-2/dec_keys?key_ID={ID_0}"
 WRITTEN = ("key_store/kms-2@kms-1", keys.Written(receipt=77))
 BROKEN = ("key_store/kms-2@kms-1", keys.Broken(receipt=77))
+
+
+@pytest.fixture(
+    autouse=True,
+    params=[
+        pytest.param(aiohttp_connection.Connections, id="aiohttp"),
+        pytest.param(thin_connection.Connections, id="thin"),
+    ],
+)
+def speak(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows holds for the connections of each server."""
+    monkeypatch.setattr(Site, "speak", request.param)
 
 
 def code(answer: Answer) -> str:

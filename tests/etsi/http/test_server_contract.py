@@ -25,6 +25,7 @@ from etsi.http.pipeline import RequestPipeline
 from etsi.http.reply import Problem, Reply
 from etsi.http.server import Server, Serving
 from etsi.http.servers.aiohttp_server import AiohttpServer
+from etsi.http.servers.thin_server import ThinServer
 from protokms.node.meter import MemoryMeter
 from tests.kit.authority import Authority
 from tests.kit.site import Answer, request
@@ -35,7 +36,7 @@ from transport.stage import Stage
 pytestmark = pytest.mark.slow
 
 Make = Callable[[Serving, Limits], Server]
-SERVERS = [pytest.param(AiohttpServer, id="aiohttp")]
+SERVERS = [pytest.param(AiohttpServer, id="aiohttp"), pytest.param(ThinServer, id="thin")]
 SOON = 0.1
 LONG = bytes(1 << 24)
 """More than the kernel takes from a server whose client does not read."""

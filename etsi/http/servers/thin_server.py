@@ -1,0 +1,13 @@
+"""An HTTP server whose connections are parsed by llhttp, and otherwise our own."""
+
+from etsi.http.limits import LIMITS, Limits
+from etsi.http.server import Serving
+from etsi.http.servers.socket_server import SocketServer
+from etsi.http.servers.thin_connection import Connections
+
+
+class ThinServer(SocketServer):
+    """A `Server` that costs little for a request of a few octets."""
+
+    def __init__(self, serving: Serving, limits: Limits = LIMITS) -> None:
+        super().__init__(serving, limits, Connections)
