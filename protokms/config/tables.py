@@ -1,6 +1,5 @@
 """Reads tables that people wrote into structs, key by key, so that every error is told at once."""
 
-import difflib
 import re
 import tomllib
 import types
@@ -228,7 +227,9 @@ def _unknown(table: Mapping[str, Any], fields: Mapping[str, Any], key: str, repo
             reason = f"is ignored: its value is a constant, {report.retired[where]:g}, since 0.2"
             report.warnings.append(Problem(str(report.file), where, reason, "take it out"))
             continue
-        close = difflib.get_close_matches(name, fields, 1, _CLOSE_ENOUGH)
+        from difflib import get_close_matches  # noqa: PLC0415 -- for what is wrong alone
+
+        close = get_close_matches(name, fields, 1, _CLOSE_ENOUGH)
         known = ", ".join(sorted(fields))
         remedy = f"did you mean {close[0]}?" if close else f"take it out; known here: {known}"
         report.add(where[:200], "is an unknown key", remedy.rstrip("?"))

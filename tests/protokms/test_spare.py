@@ -41,6 +41,7 @@ LINKS = (
         "aiohttp",
         "_ssl",
         "importlib.metadata",
+        "tempfile",
         "uvloop",
         "cryptography.x509",
         "cryptography.hazmat.backends",
