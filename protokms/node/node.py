@@ -301,8 +301,11 @@ class Node:
         self._post.start()  # now that there is somebody to hear what peers say
         clean.callback(self._post.stop)
         if metrics := self.config.metrics:
+            from protokms.node import metric_births  # noqa: PLC0415
             from protokms.node.observe import Observer  # noqa: PLC0415 -- it brings much along
 
+            if core:
+                metric_births.begin(self.meter, core.neighbours, core.store.mode)
             self.observer = Observer((metrics.bind.host, metrics.bind.port), self.meter, self)
             self.observer.start()
             clean.callback(self.observer.stop)
