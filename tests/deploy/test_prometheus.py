@@ -1,5 +1,6 @@
-"""What Prometheus is told to look at and to wake for exists, with the labels that are used."""
+"""What Prometheus and Grafana are told to look at exists, with the labels that are used."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/prometheus"
+BOARD = ROOT / "deploy/grafana/protokms.json"
 PAGE = ROOT / "docs/metrics.md"
 OF_PROMETHEUS = {"up": {"job", "instance"}}
 LABEL = re.compile(r"\$labels\.(\w+)")
@@ -77,3 +79,31 @@ def test_prometheus_is_told_of_the_rules() -> None:
     told = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
 
     assert [FOLDER / file for file in told["rule_files"]] == [FOLDER / "alerts.yml"]
+
+
+def targets() -> list[tuple[str, str]]:
+    """Return what the panels of the dashboard read, and what they write beside it."""
+    panels = json.loads(BOARD.read_text())["panels"]
+    return [(it["expr"], it["legendFormat"]) for panel in panels for it in panel["targets"]]
+
+
+@pytest.mark.parametrize(("expr", "legend"), targets())
+def test_each_panel_reads_series_that_exist(expr: str, legend: str) -> None:
+    series = known()
+    read = list(selectors(expr))
+
+    assert read
+    for name, chosen in read:
+        assert chosen <= series[name] | {"instance"}
+    labels = set(re.findall(r"{{(\w+)}}", legend)) - {"instance"}
+    assert labels <= set.union(*(series[name] for name, _ in read))
+
+
+def test_panels_lie_beside_each_other() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in json.loads(BOARD.read_text())["panels"]:
+        x, y, w, h = (panel["gridPos"][it] for it in "xywh")
+        cells = {(x + i, y + j) for i in range(w) for j in range(h)}
+        assert x + w <= 24
+        assert not cells & taken
+        taken |= cells
