@@ -24,8 +24,8 @@ _ERRORS = {
 _READ_BODY = ("408", "413", "415")
 
 
-def document(options: Gs014Options) -> bytes:
-    """Return the description as JSON."""
+def document(options: Gs014Options, url: str = "/") -> bytes:
+    """Return the description as JSON; `url` is where the node is, from where this is read."""
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
@@ -34,6 +34,7 @@ def document(options: Gs014Options) -> bytes:
                 "version": "1.1.1",
                 "description": "TLS with client certificates; all key sizes are in bits.",
             },
+            "servers": [{"url": url}],
             "paths": _paths(options),
             "components": {
                 "schemas": _schemas(options),

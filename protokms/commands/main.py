@@ -128,6 +128,33 @@ def node(
     raise typer.Exit(run(args))
 
 
+@app.command()
+def openapi(
+    config: Annotated[
+        Path, typer.Option("--config", help="Configuration of the node, or of its front end.")
+    ],
+) -> None:
+    """Print the OpenAPI description of ETSI GS QKD 014, with the limits of a node, as JSON.
+
+    The node serves the same at /openapi.json. It need not run.
+
+    Example: `protokms openapi --config lab/kms-1/node.toml`
+    """
+    from etsi.gs014 import openapi as description  # noqa: PLC0415
+    from protokms.config.load import load_any  # noqa: PLC0415
+    from protokms.config.tables import ConfigError  # noqa: PLC0415
+
+    try:
+        options = load_any(config).etsi014
+    except (ConfigError, OSError) as why:
+        say_lines(str(why), err=True)
+        raise typer.Exit(1) from None
+    if options is None:
+        say(f"{config} has no [etsi014]: SAEs are served by another process", err=True)
+        raise typer.Exit(1)
+    say(description.document(options, f"https://{options.bind}").decode())
+
+
 @store.command("check")
 def store_check(
     peer: Annotated[str, typer.Argument(help="Name of the peer KMS.")],

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from protokms.commands import node
 from protokms.commands import sae as cli_sae
 from protokms.commands.main import app
 from protokms.config.keyfiles import read_key
+from protokms.config.load import load
 from protokms.lab import demo, lab, topology
 from protokms.lab.demo import DemoFailed, DemoResult, DemoRow
 from protokms.lab.lab import Access
@@ -115,6 +117,29 @@ def test_a_demo_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert status == 1
     assert "no port is free" in err
+
+
+def test_the_openapi_description_is_that_of_the_node(a_lab: Path) -> None:
+    file = a_lab / "kms-1/node.toml"
+    file.write_text(file.read_text().replace("[etsi014]", "[etsi014]\nkey_size_bits = 512", 1))
+
+    status, out, _ = run("openapi", "--config", str(file))
+
+    served = load(file).etsi014
+    assert served
+    assert status == 0
+    assert json.loads(out)["servers"] == [{"url": f"https://{served.bind}"}]
+    assert '"default":512' in out.replace(" ", "")
+
+
+def test_who_serves_no_saes_has_no_openapi_description(a_lab: Path) -> None:
+    file = a_lab / "kms-1/node.toml"
+    file.write_text(re.sub(r"\[etsi014\].*?\n\n", "", file.read_text(), flags=re.DOTALL))
+
+    status, _, err = run("openapi", "--config", str(file))
+
+    assert status == 1
+    assert "has no [etsi014]" in err
 
 
 def test_an_sae_that_cannot_connect_exits_with_1(a_lab: Path) -> None:
