@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -17,6 +18,7 @@ from protokms.commands.terminal import cell, say, say_lines
 from protokms.config.sections import FRONTS_MAX
 from protokms.lab import bundle, lab, topology
 from protokms.lab import netns as lab_netns
+from protokms.lab import processes as lab_processes
 from protokms.lab import run as lab_run
 from protokms.lab.run import NODE_S, READY_S, NodeState
 from protokms.lab.wire import conditions
@@ -25,6 +27,7 @@ from transport.explained import Explained
 app = typer.Typer(no_args_is_help=True)
 
 
+_FOLLOW_S = 0.2
 _HOW = "lab init --hosts, then lab netns"
 
 
@@ -201,6 +204,45 @@ def start(folder: Folder, node: Node, timeout: Timeout = None, as_json: Json = F
         state = lab_run.start(folder, node, timeout)
     _show([state], as_json)
     _end([state])
+
+
+@app.command()
+def restart(folder: Folder, node: Node, timeout: Timeout = None, as_json: Json = False) -> None:
+    """End one node in order, start it again, and wait until it is ready.
+
+    Example: `protokms lab restart lab kms-1`
+    """
+    with _told():
+        state = lab_run.restart(folder, node, timeout)
+    _show([state], as_json)
+    _end([state])
+
+
+@app.command()
+def logs(
+    folder: Folder,
+    node: Annotated[
+        str, typer.Argument(metavar="[NODE]", help="Of this node alone, like kms-1.")
+    ] = "",
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what comes, until interrupted.")
+    ] = False,
+    lines: Annotated[int, typer.Option(min=0, max=100, help="The last lines of each.")] = 20,
+) -> None:
+    """Print what nodes log; with several nodes each line begins with its node.
+
+    Example: `protokms lab logs lab kms-1 --follow`
+    """
+    with _told():
+        files = lab_run.logs(folder, node)
+    width = max(map(len, files)) if len(files) > 1 else 0
+    for name, line in lab_processes.follow(files, lines):
+        if name:
+            say(f"{name:{width}} {line}" if width else line)
+        elif follow:
+            time.sleep(_FOLLOW_S)
+        else:
+            break
 
 
 @app.command()

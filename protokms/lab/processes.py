@@ -9,7 +9,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,8 +164,31 @@ def tail(log: Path, lines: int = 10) -> list[str]:
     with suppress(OSError), log.open("rb") as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - _TAIL_OCTETS))
-        return file.read().decode(errors="replace").splitlines()[-lines:]
+        found = file.read().decode(errors="replace").splitlines()
+        return found[max(0, len(found) - lines) :]
     return []
+
+
+def follow(logs: Mapping[str, Path], lines: int) -> Iterator[tuple[str, str]]:
+    """Give the last lines of logs, each with its name, and then, for ever, what is added.
+
+    An empty name and line: nothing is new. A log that was made anew is read from its beginning.
+    """
+    ends = dict.fromkeys(logs, 0)
+    for name, log in logs.items():
+        with suppress(OSError):
+            ends[name] = log.stat().st_size
+        yield from ((name, line) for line in tail(log, lines))
+    while True:
+        for name, log in logs.items():
+            with suppress(OSError), log.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(ends[name] if ends[name] <= size else 0)
+                new = file.read(_TAIL_OCTETS)
+                whole = new[: new.rfind(b"\n") + 1] or new * (len(new) == _TAIL_OCTETS)
+                ends[name] = file.tell() - len(new) + len(whole)
+                yield from ((name, it) for it in whole.decode(errors="replace").splitlines())
+        yield "", ""
 
 
 def _inherited() -> list[int]:

@@ -118,6 +118,23 @@ def kill(folder: Path, name: str) -> bool:
     return bool(found)
 
 
+def restart(folder: Path, name: str, timeout: float | None = None) -> NodeState:
+    """End one node in order, if it runs, and start it again; `LabError` if it does not end."""
+    node = read(folder).node(name)
+    found = list(processes_of(folder, node).values())
+    if lab_processes.stop_all(found, STOP_S):
+        raise LabError(f"{name} had to be killed; next: protokms lab start {folder} {name}")
+    _forget(folder, node)
+    return start(folder, name, timeout)
+
+
+def logs(folder: Path, name: str = "") -> dict[str, Path]:
+    """Return the files that nodes write what they log to, or that of one node."""
+    lab = read(folder)
+    nodes = [lab.node(name)] if name else lab.nodes
+    return {node.name: _log(folder, node) for node in nodes}
+
+
 def cut(folder: Path, one: str, other: str) -> bool:
     """Let nothing pass between two nodes (or processes of them, `kms-1/front`).
 

@@ -18,7 +18,7 @@ from transport.binding import cannot_bind
 
 COMMANDS = [
     *("init", "up", "status", "down", "kill", "start", "export", "join", "env"),
-    *("netns", "cut", "mend"),
+    *("netns", "cut", "mend", "logs", "restart"),
 ]
 
 URLS = ("etsi014", "metrics")
@@ -239,3 +239,19 @@ def test_a_cut_on_loopback_pauses_both_ends_of_the_link(
         for enabled in (False, True)
         for node, peer in (("kms-1", "kms-2"), ("kms-2", "kms-1"))
     ]
+
+
+def test_logs_are_printed_with_their_nodes(made: Path) -> None:
+    for name in ("kms-1", "kms-2"):
+        (made / name / "log").write_text(f"old\n{name} says \x1b[31mthis\n")
+
+    both, one = run("logs", made, "--lines", "1"), run("logs", made, "kms-2")
+
+    assert both.stdout.splitlines() == [
+        f"{it} {it} says \\x1b[31mthis" for it in ("kms-1", "kms-2")
+    ]
+    assert one.stdout.splitlines() == ["old", "kms-2 says \\x1b[31mthis"]
+
+
+def test_logs_of_nobody_are_refused(made: Path) -> None:
+    assert run("logs", made, "kms-9").exit_code == 1

@@ -47,6 +47,10 @@ def test_a_lab_goes_up_survives_a_crash_and_goes_down(made: Path) -> None:
     assert (again.ready, again.reasons) == (True, [])
     assert pid(made, "kms-1") != before
 
+    second = pid(made, "kms-1")
+    assert lab_run.restart(made, "kms-1").ready
+    assert pid(made, "kms-1") != second
+
     untouched = pid(made, "kms-2")
     assert lab_run.up(made)[1].pids["core"] == untouched  # what runs is left alone
 
