@@ -27,23 +27,27 @@ help:
 	@echo "make yang       YANG=DIR, the modules of ETSI 015: libyang and yangson judge what is told"
 	@echo "make check      format, lint, types, import contracts"
 
-.venv/bin/python:
+# Without ensurepip a .venv is made that has no pip: that is no reason to believe in it next time.
+.venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "venv is missing: install the package python3-venv (Debian, Ubuntu), then make again" >&2; exit 1; }
+	@echo "making .venv, and installing what is needed: about a minute"
+	@$(PYTHON) -m venv --clear .venv
 
-.venv/.run: setup.cfg pyproject.toml | .venv/bin/python
+.venv/.run: setup.cfg pyproject.toml | .venv/bin/pip
 	@$(PY) -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
-.venv/.test: setup.cfg pyproject.toml | .venv/bin/python
+.venv/.test: setup.cfg pyproject.toml | .venv/bin/pip
 	@$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@ .venv/.run
 
-.venv/.dev: setup.cfg pyproject.toml | .venv/bin/python
+.venv/.dev: setup.cfg pyproject.toml | .venv/bin/pip
 	@$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ .venv/.run .venv/.test
 
-.venv/.deploy: setup.cfg pyproject.toml | .venv/bin/python
+.venv/.deploy: setup.cfg pyproject.toml | .venv/bin/pip
 	@$(PY) -m pip install --quiet --disable-pip-version-check -e '.[test,deploy]'
 	@touch $@ .venv/.run .venv/.test
 
