@@ -81,3 +81,11 @@ class Healthy(Message):
     reasons: tuple[str, ...]
     facts: tuple[tuple[str, str], ...] = ()
     waits: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Fail where it is made, not where it is read: actors of other packages say it as well."""
+        pairs = {(type(it), len(it)) for it in self.facts} <= {(tuple, 2)}
+        texts = [*self.reasons, *self.waits, *(text for it in self.facts for text in it)]
+        kinds: list[type] = [type(self.ready), *map(type, texts)]
+        if not pairs or kinds != [bool, *[str] * len(texts)]:
+            raise TypeError("Healthy is true or false, reasons, pairs of name and value, waits")
