@@ -93,15 +93,15 @@ def test_keys_are_asked_for_and_come_as_secrets(kme: Kme, client: SaeClient) -> 
     kme.body = json.dumps(CONTAINER).encode()
 
     plain = client.enc_keys("sae-2")
-    full = client.enc_keys("sae-2", 3, 128, also=("sae-3",))
-    got = client.dec_keys("sae-2", ["id-1", "id-2"])
+    full = client.enc_keys("sae-2", 1, 8 * len(KEY), also=("sae-3",))
+    got = client.dec_keys("sae-2", ["id-1"])
 
     assert plain == full == got == [SaeKey("id-1", Secret(KEY))]
     assert base64.b64encode(KEY).decode() not in repr(got)
     assert [asked[2] for asked in kme.asked] == [
         {"number": 1},
-        {"number": 3, "size": 128, "additional_slave_SAE_IDs": ["sae-3"]},
-        {"key_IDs": [{"key_ID": "id-1"}, {"key_ID": "id-2"}]},
+        {"number": 1, "size": 8 * len(KEY), "additional_slave_SAE_IDs": ["sae-3"]},
+        {"key_IDs": [{"key_ID": "id-1"}]},
     ]
 
 
