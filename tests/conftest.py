@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
+from protokms.node import ports
 from tests.doors.tally import TRIED, Tally
 
 # The same examples each time, however busy the machine: a test says only how many it wants.
@@ -37,3 +38,12 @@ class DoorsPlugin:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(DoorsPlugin())
+    if own := getattr(config, "workerinput", None):
+        _take_ports(int(own["workerid"].removeprefix("gw")), own["workercount"])
+
+
+def _take_ports(worker: int, workers: int) -> None:
+    """Labs of tests that run at the same time have other ports: free when made, and later."""
+    share = (ports.LAST - ports.FIRST) // workers
+    ports.FIRST += worker * share
+    ports.LAST = ports.FIRST + share
