@@ -227,7 +227,9 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what comes, until interrupted.")
     ] = False,
-    lines: Annotated[int, typer.Option(min=0, max=100, help="The last lines of each.")] = 20,
+    lines: Annotated[
+        int, typer.Option(min=0, max=100, help="The last lines of each, 16 KiB at most.")
+    ] = 20,
 ) -> None:
     """Print what nodes log; with several nodes each line begins with its node.
 
