@@ -18,8 +18,7 @@ from etsi.gs015.restconf.problems import MEDIA, Wrong, not_allowed, not_found
 from etsi.gs015.restconf.query import no_query
 from etsi.gs015.store import Store
 from etsi.http.bridge import Asker
-from etsi.http.call import Call, segment
-from etsi.http.identity import Caller
+from etsi.http.call import Call, Caller, segment
 from etsi.http.reply import Problem, Reply, quoted
 
 _HOST_META: Final = (

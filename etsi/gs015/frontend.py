@@ -9,7 +9,7 @@ from etsi.gs015.notifications import event_of
 from etsi.gs015.options import Gs015Options
 from etsi.gs015.restconf.problems import reply_to
 from etsi.http.bridge import Bridge, LoopSystem
-from etsi.http.identity import Caller
+from etsi.http.call import Caller
 from etsi.http.options import HttpOptions
 from etsi.http.server import MakeServer
 from etsi.http.service import HttpService, Memory

@@ -1,10 +1,34 @@
 """One request on its way through a front end, and what its log line will say of it."""
 
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
-from etsi.http.identity import Caller
 from etsi.http.reply import Problem, Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom a client certificate names; `trouble` says why it names nobody.
+
+    `fingerprint` is the SHA-256 of the certificate in lower-case hex, `issuer` its issuer's name
+    in DER. `above` are issuer and serial of the CAs that vouch for it, nearest first, the last one
+    being trusted. `not_after` is when the first of all these expires, in seconds since 1970.
+    """
+
+    sae: str
+    fingerprint: str = ""
+    issuer: bytes = b""
+    serial: int = 0
+    not_after: float = float("inf")
+    trouble: str = ""
+    above: tuple[tuple[bytes, int], ...] = ()
+
+
+Identify = Callable[[asyncio.BaseTransport], Caller]
+"""Tells who is at the other end of a connection."""
 
 
 class Exchange(Protocol):
@@ -37,6 +61,22 @@ class Exchange(Protocol):
         `ConnectionError` or `TimeoutError` if it did not: then the connection is gone. One with a
         `stream` is written piece by piece, and ends when the stream does.
         """
+        ...
+
+
+class Desk(Protocol):
+    """Takes the requests of a server, and says no in the words of its interface."""
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Answer one request, whatever it is."""
+        ...
+
+    def refuse(self, problem: Problem) -> Reply:
+        """Make an answer of what is wrong."""
+        ...
+
+    def refused(self, reason: str, caller: Caller) -> None:
+        """Take note of what never became a request."""
         ...
 
 

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 
+from etsi.http.call import Caller, Identify
 from etsi.http.handshake import Handshake
 from etsi.http.options import SaeIdFrom, id_fault
 
@@ -19,28 +20,6 @@ SAE_URN = "urn:protokms:sae:"
 
 _LONGEST_CLAIM = 80
 _NAMES: dict[SaeIdFrom, str] = {"cn": "CN", "san_uri": "URI", "san_dns": "DNS name"}
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Whom a client certificate names; `trouble` says why it names nobody.
-
-    `fingerprint` is the SHA-256 of the certificate in lower-case hex, `issuer` its issuer's name
-    in DER. `above` are issuer and serial of the CAs that vouch for it, nearest first, the last one
-    being trusted. `not_after` is when the first of all these expires, in seconds since 1970.
-    """
-
-    sae: str
-    fingerprint: str = ""
-    issuer: bytes = b""
-    serial: int = 0
-    not_after: float = float("inf")
-    trouble: str = ""
-    above: tuple[tuple[bytes, int], ...] = ()
-
-
-Identify = Callable[[asyncio.BaseTransport], Caller]
-"""Tells who is at the other end of a connection."""
 
 
 class Naming(Protocol):

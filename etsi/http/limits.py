@@ -1,6 +1,7 @@
 """Limits of a front end that no operator sets, and the counter behind those that one does."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,25 @@ class Limits:
 
 LIMITS = Limits()
 """The limits of every node."""
+
+
+class Room(Protocol):
+    """How much a server takes at a time."""
+
+    @property
+    def max_connections(self) -> int:
+        """How many connections."""
+        ...
+
+    @property
+    def max_connections_per_sae(self) -> int:
+        """How many of them by one caller."""
+        ...
+
+    @property
+    def max_body_octets(self) -> int:
+        """How long the body of a request."""
+        ...
 
 
 class ConcurrencyLimit:

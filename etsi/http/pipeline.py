@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from structlog.typing import FilteringBoundLogger
 
 from actors.base import Cell, Meter
-from etsi.http.call import Call, Exchange
-from etsi.http.identity import Caller, DenyList
+from etsi.http.call import Call, Caller, Exchange
+from etsi.http.identity import DenyList
 from etsi.http.limits import ConcurrencyLimit
 from etsi.http.options import HttpOptions
 from etsi.http.reply import Problem, Reply, quoted

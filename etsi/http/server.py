@@ -9,7 +9,7 @@ from typing import Protocol
 from structlog.typing import FilteringBoundLogger
 
 from actors.base import Meter
-from etsi.http.identity import Caller, Identify
+from etsi.http.call import Caller, Identify
 from etsi.http.options import HttpOptions
 from etsi.http.pipeline import RequestPipeline
 

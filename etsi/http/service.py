@@ -18,8 +18,9 @@ from actors.protocol import alarms
 from actors.protocol.common import Drain, Drained, Health, Healthy
 from etsi.http import credentials, dates, rehearsal, tls
 from etsi.http.bridge import Bridge, LoopSystem
+from etsi.http.call import Caller
 from etsi.http.credentials import Credentials, Unusable
-from etsi.http.identity import Caller, DenyList, Naming, Plain, by_naming
+from etsi.http.identity import DenyList, Naming, Plain, by_naming
 from etsi.http.limits import LIMITS
 from etsi.http.naming import Table
 from etsi.http.options import DENY, HttpOptions, changed, differing

@@ -1,21 +1,24 @@
 """What operators look at: `/metrics`, `/health`, `/ready`, in plain HTTP on a port of its own."""
 
 import asyncio
-import logging
+import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import msgspec
 import structlog
-from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import Metric
 
 from actors.protocol.common import Failed, Health, Healthy
+from etsi.http.call import Caller, Exchange
+from etsi.http.limits import LIMITS
+from etsi.http.reply import Problem, Reply
+from etsi.http.servers.thin_connection import Connection, Connections
 from protokms import loops
 from protokms.config.sections import FRONT
 from protokms.node.meter import MemoryMeter, Sample
@@ -31,17 +34,16 @@ CONNECTION_S = 60.0
 _ASK_S = 2.0
 _SWEEP_S = 1.0
 _BACKLOG = 16
-_NOBODY = logging.Logger("observe")
-"""Hears what aiohttp has to say of each malformed request, in 20 lines with the request in them."""
-
-_NOBODY.disabled = True
+_LIMITS = replace(LIMITS, idle_timeout_s=30.0)
 _STOP_S = 5.0
 _NOT_ALIVE = frozenset({"no_such_actor", "undeliverable", "crashed", "timeout"})
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 _OK, _UNAVAILABLE = 200, 503
+_METHODS = ("GET", "HEAD")
+_ANYBODY = Caller("")
 
 
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_Page = Callable[[], Awaitable[Reply]]
 
 
 class Vitals(Protocol):
@@ -170,12 +172,12 @@ class Observer:
     """
 
     def __init__(self, bind: tuple[str, int], meter: MemoryMeter, vitals: Vitals) -> None:
-        self._bind, self._vitals = bind, vitals
-        self._registry = CollectorRegistry(auto_describe=False)
-        ProcessCollector(registry=self._registry)
-        self._registry.register(_Collector(meter))
+        self._bind = bind
+        registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=registry)
+        registry.register(_Collector(meter))
         self._loop = loops.make("observe")
-        self._runner: web.AppRunner | None = None
+        self._seats = _Seats(self._loop, _Pages(registry, vitals))
         self._site: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, name="observe", daemon=True)
@@ -204,20 +206,11 @@ class Observer:
         self._loop.close()
 
     async def _listen(self) -> None:
-        app = web.Application(client_max_size=0, middlewares=[_told])
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/health", self._answer(Checkup.health, "alive"))
-        app.router.add_get("/ready", self._answer(Checkup.ready, "ready"))
-        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=30.0, logger=_NOBODY)
-        await self._runner.setup()
-        server = self._runner.server
-        assert server
-        seats = _Seats(server)
         host, port = self._bind
         self._site = await self._loop.create_server(
-            seats, host, port, backlog=_BACKLOG, reuse_address=True
+            self._seats.take, host, port, backlog=_BACKLOG, reuse_address=True
         )
-        self._sweeper = self._loop.create_task(seats.sweep())
+        self._sweeper = self._loop.create_task(self._seats.sweep())
         self.port = self._site.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
@@ -225,40 +218,68 @@ class Observer:
             self._sweeper.cancel()
         if self._site:
             self._site.close()
-        if self._runner:
-            await self._runner.cleanup()
-
-    async def _metrics(self, _: web.Request) -> web.Response:
-        self._vitals.sample()
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": _TEXT})
-
-    def _answer(
-        self, body: Callable[[Checkup], dict[str, Any]], good: str
-    ) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def handler(_: web.Request) -> web.Response:
-            found = body(await checkup(self._vitals))
-            return web.Response(
-                body=msgspec.json.encode(found),
-                status=_OK if found[good] else _UNAVAILABLE,
-                content_type="application/json",
-            )
-
-        return handler
+        await self._seats.clear()
 
     def _run(self, call: Any) -> None:
         asyncio.run_coroutine_threadsafe(call, self._loop).result(_STOP_S)
 
 
-@web.middleware
-async def _told(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Log a fault of ours; what is wrong with requests is for their senders."""
-    try:
-        return await handler(request)
-    except web.HTTPException:
-        raise
-    except Exception as why:  # whatever it is, who looks gets an answer
-        structlog.get_logger().error("observe_failed", why=type(why).__name__)
-        return web.Response(status=_UNAVAILABLE)
+class _Pages:
+    """Answers each request: three pages, and nothing else."""
+
+    def __init__(self, registry: CollectorRegistry, vitals: Vitals) -> None:
+        self._registry, self._vitals = registry, vitals
+        self._pages: dict[str, _Page] = {
+            "/metrics": self._metrics,
+            "/health": self._judged(Checkup.health, "alive"),
+            "/ready": self._judged(Checkup.ready, "ready"),
+        }
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        try:
+            reply = await self._page(exchange)()
+        except Problem as no:
+            reply = no.reply()
+        except Exception as why:  # whatever it is, who looks gets an answer
+            structlog.get_logger().error("observe_failed", why=type(why).__name__)
+            reply = Reply(_UNAVAILABLE, b"{}")
+        with contextlib.suppress(ConnectionError, TimeoutError):  # who asked has gone
+            await exchange.send(reply)
+
+    def refuse(self, problem: Problem) -> Reply:
+        """Make an answer of what is wrong."""
+        return problem.reply()
+
+    def refused(self, reason: str, caller: Caller) -> None:
+        """Leave it at that: what is wrong with requests is for their senders."""
+
+    def _page(self, exchange: Exchange) -> _Page:
+        exchange.check_form()
+        page = self._pages.get(exchange.target.partition("?")[0])
+        if page is None:
+            raise Problem(404, "not_found", f"there are {', '.join(self._pages)}")
+        if exchange.method not in _METHODS:
+            raise Problem(405, "method", "use GET", allow=", ".join(_METHODS))
+        return page
+
+    async def _metrics(self) -> Reply:
+        self._vitals.sample()
+        return Reply(_OK, generate_latest(self._registry), media=_TEXT)
+
+    def _judged(self, body: Callable[[Checkup], dict[str, Any]], good: str) -> _Page:
+        async def page() -> Reply:
+            found = body(await checkup(self._vitals))
+            return Reply(_OK if found[good] else _UNAVAILABLE, msgspec.json.encode(found))
+
+        return page
+
+
+class _Room:
+    """Twice the seats: those whose connection is about to be closed are counted until it is."""
+
+    max_connections = max_connections_per_sae = 2 * CONNECTIONS_MAX
+    max_body_octets = 0
 
 
 class _Seats:
@@ -268,28 +289,32 @@ class _Seats:
     slowly, loses a seat that costs the node an open file.
     """
 
-    def __init__(self, server: web.Server) -> None:
-        self._server = server
+    def __init__(self, loop: asyncio.AbstractEventLoop, pages: _Pages) -> None:
+        self._connections = Connections(loop, pages, lambda _: _ANYBODY, _Room(), _LIMITS)
 
-    def __call__(self) -> web.RequestHandler:
+    def take(self) -> Connection:
         """Make what handles one connection."""
-        seated = self._server.connections
+        seated = list(self._connections.live)
         for each in seated[: len(seated) + 1 - CONNECTIONS_MAX]:
             each.force_close()
-        return self._server()
+        return self._connections()
 
     async def sweep(self) -> None:
         """Close what has been open for long: after the answer it waits for, then at once."""
-        since: dict[web.RequestHandler, float] = {}
+        since: dict[Connection, float] = {}
         while True:
             await asyncio.sleep(_SWEEP_S)
             now = time.monotonic()
-            since = {each: since.get(each, now) for each in self._server.connections}
+            since = {each: since.get(each, now) for each in self._connections.live}
             for each, began in since.items():
                 if now - began > CONNECTION_S + _STOP_S:
-                    each.force_close()
+                    each.outlet.abort()
                 elif now - began > CONNECTION_S:
-                    each.close()
+                    each.dismiss()
+
+    async def clear(self) -> None:
+        """Close all."""
+        await self._connections.shutdown(0)
 
 
 class _Collector:

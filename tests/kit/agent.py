@@ -12,7 +12,7 @@ import structlog
 from etsi.gs015.api import Gs015
 from etsi.gs015.options import ControllerRow, Gs015Options
 from etsi.gs015.restconf.problems import MEDIA, reply_to
-from etsi.http.identity import Caller
+from etsi.http.call import Caller
 from etsi.http.limits import LIMITS
 from etsi.http.pipeline import RequestPipeline
 from etsi.http.server import Serving

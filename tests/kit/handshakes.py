@@ -3,8 +3,9 @@
 import ssl
 from pathlib import Path
 
+from etsi.http.call import Caller
 from etsi.http.handshake import Handshake
-from etsi.http.identity import Caller, Naming, Plain, read_chain
+from etsi.http.identity import Naming, Plain, read_chain
 
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 

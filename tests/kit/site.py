@@ -13,11 +13,11 @@ from actors.protocol import keys, peers
 from etsi.gs014.api import Gs014
 from etsi.gs014.options import Gs014Options
 from etsi.gs014.places import Places
-from etsi.http.identity import Caller
+from etsi.http.call import Caller
 from etsi.http.limits import LIMITS, Limits
 from etsi.http.pipeline import RequestPipeline
 from etsi.http.server import Serving
-from etsi.http.servers import aiohttp_connection, thin_connection
+from etsi.http.servers import aiohttp_connection, thin_connection, thin_server
 from protokms.node.meter import MemoryMeter
 from transport.endpoint import Endpoint
 from transport.envelope import Address
@@ -105,7 +105,7 @@ class Site:
     `speak` is what a test may replace by the connections of another server.
     """
 
-    speak: Callable[[Serving, Limits], Connections] = thin_connection.Connections
+    speak: Callable[[Serving, Limits], Connections] = thin_server.speak
 
     def __init__(
         self,

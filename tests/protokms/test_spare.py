@@ -1,6 +1,7 @@
 """What a process of a node imports is what it runs."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import etsi
 from protokms import spare
 from protokms.lab import demo, lab, topology
 from protokms.lab.run import READY_S
+from protokms.node import ports
 from protokms.sae import SaeError
 from tests.kit.in_process import eventually, processes
 
@@ -168,6 +170,29 @@ def test_an_edge_imports_what_it_runs(home: Path, running: Edges) -> None:
     assert "etsi.gs014.frontend" in running.imported("front")
     assert "actors.modules.udp" in running.imported("links")
     assert "sqlite3" in running.imported("core")
+
+
+@pytest.mark.slow
+def test_metrics_of_links_bring_neither_aiohttp_nor_x509(home: Path, running: Edges) -> None:
+    port = next(ports.free(str(home), set()))
+    file = home / "links.toml"
+    file.write_text(f'{file.read_text()}\n[metrics]\nbind = "127.0.0.1:{port}"\n')
+
+    running.start("links", str(file))
+    eventually(lambda: _metrics(port).startswith(b"HTTP/1.1 200 "))
+
+    found = running.imported("links")
+    assert "prometheus_client" in found
+    assert needless(found, ("aiohttp", "cryptography.x509")) == []
+
+
+def _metrics(port: int) -> bytes:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as caller:
+            caller.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            return caller.recv(4096)
+    except ConnectionError:
+        return b""
 
 
 def _has_a_key(folder: Path, made: lab.Lab, sae: lab.LabSae) -> bool:

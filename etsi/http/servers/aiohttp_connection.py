@@ -7,8 +7,7 @@ from typing import Any
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 
-from etsi.http.call import too_large
-from etsi.http.identity import Caller
+from etsi.http.call import Caller, too_large
 from etsi.http.limits import ConcurrencyLimit, Limits
 from etsi.http.options import HttpOptions
 from etsi.http.reply import Problem, Reply

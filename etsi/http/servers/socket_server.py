@@ -8,7 +8,7 @@ from concurrent import futures
 from concurrent.futures import Future
 from typing import Protocol
 
-from etsi.http.identity import Caller
+from etsi.http.call import Caller
 from etsi.http.limits import ConcurrencyLimit, Limits
 from etsi.http.options import HttpOptions
 from etsi.http.server import Serving

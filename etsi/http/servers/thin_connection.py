@@ -11,11 +11,9 @@ from typing import cast
 
 import httptools
 
-from etsi.http.identity import Caller
-from etsi.http.limits import ConcurrencyLimit, Limits
-from etsi.http.options import HttpOptions
+from etsi.http.call import Caller, Desk, Identify
+from etsi.http.limits import ConcurrencyLimit, Limits, Room
 from etsi.http.reply import Problem
-from etsi.http.server import Serving
 from etsi.http.servers.framing import Cuts
 from etsi.http.servers.layout import Layout
 from etsi.http.servers.outlet import Outlet
@@ -343,16 +341,22 @@ class Connection(asyncio.Protocol):
 class Connections:
     """All connections of one server, and what makes them; belongs to the thread of the loop."""
 
-    def __init__(self, serving: Serving, limits: Limits) -> None:
-        options = serving.options
-        self.loop, self.limits, self.layout = serving.loop, limits, Layout()
-        self.identify, self.refuse = serving.identify, serving.pipeline.refuse
-        self.refused, self.answer = serving.pipeline.refused, serving.pipeline.handle
-        self.open = ConcurrencyLimit(options.max_connections, options.max_connections_per_sae)
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        desk: Desk,
+        identify: Identify,
+        room: Room,
+        limits: Limits,
+    ) -> None:
+        self.loop, self.limits, self.layout = loop, limits, Layout()
+        self.identify, self.refuse = identify, desk.refuse
+        self.refused, self.answer = desk.refused, desk.handle
+        self.open = ConcurrencyLimit(room.max_connections, room.max_connections_per_sae)
         self.head_s = limits.head_timeout_s
         self.live: dict[Connection, None] = {}
         self.tasks: set[asyncio.Task[None]] = set()
-        self.max_body_octets = options.max_body_octets
+        self.max_body_octets = room.max_body_octets
 
     @property
     def max_raw_octets(self) -> int:
@@ -363,10 +367,10 @@ class Connections:
         """Make what handles one connection."""
         return Connection(self)
 
-    def resize(self, options: HttpOptions) -> None:
-        """Use the limits of these options from now on; what is open stays."""
-        self.open.limit(options.max_connections, options.max_connections_per_sae)
-        self.max_body_octets = options.max_body_octets
+    def resize(self, room: Room) -> None:
+        """Use these limits from now on; what is open stays."""
+        self.open.limit(room.max_connections, room.max_connections_per_sae)
+        self.max_body_octets = room.max_body_octets
 
     def dismiss(self, unwelcome: Callable[[Caller], bool]) -> None:
         """Close the connections of unwelcome callers, after the request that is open, if any."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from etsi.http import credentials, tls
-from etsi.http.identity import Caller
+from etsi.http.call import Caller
 from etsi.http.options import HttpOptions
 from tests.kit.authority import DAY, NOW, Authority
 from tests.kit.handshakes import V12, V13, caller, client, shake

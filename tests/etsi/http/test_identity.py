@@ -7,7 +7,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from etsi.http import credentials, tls
-from etsi.http.identity import Caller, DenyList, denied, read, sae_urn
+from etsi.http.call import Caller
+from etsi.http.identity import DenyList, denied, read, sae_urn
 from etsi.http.options import HttpOptions, SaeIdFrom
 from tests.kit.authority import Authority
 from transport.endpoint import Endpoint

@@ -10,7 +10,8 @@ import pytest
 import structlog
 
 from actors.protocol import keys
-from etsi.http.identity import Caller, DenyList
+from etsi.http.call import Caller
+from etsi.http.identity import DenyList
 from etsi.http.limits import ConcurrencyLimit, Limits
 from etsi.http.request_line import RequestLine
 from etsi.http.servers import aiohttp_connection, thin_connection

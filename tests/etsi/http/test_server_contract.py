@@ -17,8 +17,8 @@ import uvloop
 from msgspec import structs
 
 from etsi.http import tls
-from etsi.http.call import Call
-from etsi.http.identity import Caller, by_certificate
+from etsi.http.call import Call, Caller
+from etsi.http.identity import by_certificate
 from etsi.http.limits import LIMITS, Limits
 from etsi.http.options import HttpOptions
 from etsi.http.pipeline import RequestPipeline

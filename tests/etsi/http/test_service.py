@@ -15,8 +15,7 @@ from actors.base import Clock, Later, Then, Timer
 from actors.protocol.alarms import Ended, Raised
 from actors.protocol.common import Drain, Drained, Health
 from etsi.http.bridge import Bridge
-from etsi.http.call import Call
-from etsi.http.identity import Caller
+from etsi.http.call import Call, Caller
 from etsi.http.limits import LIMITS
 from etsi.http.options import HttpOptions, packed
 from etsi.http.reply import Reply

@@ -7,8 +7,7 @@ from typing import Any
 
 import structlog
 
-from etsi.http.call import Call
-from etsi.http.identity import Caller
+from etsi.http.call import Call, Caller
 from etsi.http.pipeline import RequestPipeline
 from etsi.http.reply import Reply
 from etsi.http.turns import AT_A_TIME, MIXED_S, Turns
