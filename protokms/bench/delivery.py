@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,6 @@ from protokms.node import ports
 from transport.https import client_context
 
 CONNECTIONS = (1, 16, 64)
-KEYS_AT_ONCE = 128
 PAUSE_S = 0.2
 FILL_S = 60.0
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -149,35 +148,6 @@ def machine() -> Figures:
     }
 
 
-def delivery(seconds: float, say: Callable[[str], None]) -> Figures:
-    """Measure ETSI 014 delivery in both modes beside the yardstick."""
-    figures: Figures = {"machine": machine(), "seconds": seconds}
-    for mode in ("confirmed", "local"):
-        say(f"two nodes, mode {mode}: filling their stores")
-        link = fast(160e6, 8192)
-        most = 1 << 34
-        store = {
-            "mode": mode,
-            "max_bits": 1 << 30,
-            "max_undelivered_bits_per_pair": most,
-            "max_undelivered_bits_per_sae": most,
-        }
-        with running(link, store) as (bench, ready):
-            wait_for_bits(bench, 900e6)
-            idle_before = bench.facts(0)
-            rss = idle_before["rss_mib"]
-            figures[mode] = uvloop.run(_measure(bench, seconds, say))
-            figures[mode]["ready_s"] = round(ready, 2)
-            figures[mode]["rss_mib_filled_1_gbit"] = round(rss)
-            if "yardstick" not in figures:
-                say("the yardstick: the bare server, the same loader")
-                figures["yardstick"] = yardstick(bench, seconds)
-    say("an idle pair")
-    figures["idle"] = idle()
-    _compare(figures)
-    return figures
-
-
 def wait_for_bits(bench: Bench, bits: float) -> None:
     """Wait until the stores hold so many bits; `TimeoutError` if they do not."""
     until = time.monotonic() + FILL_S
@@ -185,42 +155,6 @@ def wait_for_bits(bench: Bench, bits: float) -> None:
         if time.monotonic() > until:
             raise TimeoutError(f"the stores did not reach {bits:.0f} bits in {FILL_S} s")
         time.sleep(PAUSE_S)
-
-
-async def _measure(bench: Bench, seconds: float, say: Callable[[str], None]) -> Figures:
-    master, slave = bench.lab.saes[0].id, bench.lab.saes[1].id
-    near, far = bench.lab.nodes[0].etsi014, bench.lab.nodes[1].etsi014
-    tls = bench.tls(0)
-    request = loader.get(f"/api/v1/keys/{slave}/enc_keys")
-    made: Figures = {}
-    await loader.load(near, tls, 16, 1.0, request)
-    for connections in CONNECTIONS:
-        say(f"enc_keys, {connections} connections")
-        work = loader.load(near, tls, connections, seconds, request)
-        made[f"enc_{connections}"] = await costed(work, bench.seconds)
-    say(f"enc_keys, {KEYS_AT_ONCE} keys a request")
-    many = loader.get(f"/api/v1/keys/{slave}/enc_keys?number={KEYS_AT_ONCE}")
-    made["keys_128"] = await costed(loader.load(near, tls, 8, seconds, many), bench.seconds)
-    made["keys_128"]["keys_s"] = made["keys_128"]["per_s"] * KEYS_AT_ONCE
-    for workers in (1, 16):
-        say(f"enc_keys and dec_keys, {workers} at a time")
-        ends = _ends(request, master, (near, tls), (far, bench.tls(1)))
-        work = loader.cycles(*ends, workers, seconds)
-        made[f"cycles_{workers}"] = await costed(work, bench.seconds)
-    return made
-
-
-def _ends(
-    request: bytes, master: str, near: tuple[str, ssl.SSLContext], far: tuple[str, ssl.SSLContext]
-) -> tuple[Any, Any]:
-    def second(body: bytes) -> bytes:
-        key_id = json.loads(body)["keys"][0]["key_ID"]
-        return loader.get(f"/api/v1/keys/{master}/dec_keys?key_ID={key_id}")
-
-    def equal(one: bytes, other: bytes) -> bool:
-        return bool(json.loads(one)["keys"] == json.loads(other)["keys"])
-
-    return (*near, request), (*far, second, equal)
 
 
 def yardstick(bench: Bench, seconds: float, connections: Sequence[int] = CONNECTIONS) -> Figures:
@@ -290,10 +224,3 @@ def ingest(seconds: float, max_bytes: int, rate: float) -> Figures:
 
 def _stored(bench: Bench) -> float:
     return min(bench.bits(0, "stored"), bench.bits(1, "stored"))
-
-
-def _compare(figures: Figures) -> None:
-    bare = figures["yardstick"]["enc_16"]["per_s"]
-    figures["share_of_yardstick_16"] = {
-        mode: round(figures[mode]["enc_16"]["per_s"] / bare, 2) for mode in ("local", "confirmed")
-    }

@@ -28,13 +28,26 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seconds = Annotated[float, typer.Option(help="Seconds each measurement takes.", min=0.5, max=600)]
 
 
-@app.command(epilog="Example: protokms bench delivery --seconds 5 --json")
-def delivery(seconds: Seconds = 5.0, as_json: Json = False) -> None:
-    """Measure ETSI 014 delivery of two nodes, in both modes, beside the bare server."""
-    from protokms.bench import delivery as bench_delivery  # noqa: PLC0415 -- heavy, and only this command needs it
+@app.command(epilog="Example: protokms bench delivery --seconds 3 --against ../old/.venv --json")
+def delivery(
+    seconds: Seconds = 5.0,
+    rounds: Annotated[
+        int, typer.Option(help="Rounds, of which medians are told.", min=1, max=99)
+    ] = 5,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Virtual environment with another build, to be measured in turns."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure ETSI 014 delivery of two nodes, in both modes, beside the bare server, in turns."""
+    from protokms.bench import rounds as bench_rounds  # noqa: PLC0415 -- heavy, and only this command needs it
 
-    figures = bench_delivery.delivery(seconds, _say)
-    _show(figures, as_json)
+    try:
+        python = bench_rounds.python_of(against) if against else None
+    except ValueError as why:
+        raise typer.BadParameter(str(why)) from None
+    _show(bench_rounds.delivery(seconds, _say, against=python, rounds=rounds), as_json)
 
 
 @app.command(epilog="Example: protokms bench ingest --max-bytes 8192 --rate 160e6")
