@@ -35,6 +35,9 @@ class Handshake(ssl.SSLObject):
     shown = b""
     """The certificate that the client has shown, in DER, proved or not."""
 
+    looked_at: ssl.SSLContext
+    """The context of its handshake; once that is over, it has one that looks at no record."""
+
     _refused = False
 
     def do_handshake(self) -> None:
@@ -56,6 +59,9 @@ class Handshake(ssl.SSLObject):
             self._refused = True
             raise ssl.SSLWantReadError from None
         self.shown = b""
+        self.looked_at = self.context
+        if isinstance(self.looked_at, ServerContext):
+            self.context = self.looked_at.established
 
     def proved(self) -> tuple[bytes, ...]:
         """Return the chain that OpenSSL has verified, in DER: leaf first, then its CAs."""
@@ -63,8 +69,8 @@ class Handshake(ssl.SSLObject):
         if not leaf:
             return ()
         above = tuple(_verified(self)[1:])
-        if isinstance(self.context, ServerContext) and self.version() != "TLSv1.3":
-            above = self.context.recall(leaf, above, resumed=bool(self.session_reused))
+        if isinstance(self.looked_at, ServerContext) and self.version() != "TLSv1.3":
+            above = self.looked_at.recall(leaf, above, resumed=bool(self.session_reused))
         return (leaf, *above)
 
 
@@ -73,6 +79,9 @@ class ServerContext(ssl.SSLContext):
 
     A client may resume a session of TLS 1.2. OpenSSL then knows its certificate, not the chain
     that it has verified before; that is remembered here, as long as OpenSSL may.
+
+    `established` is for connections whose handshake is over. OpenSSL tells of every record, and
+    each time costs some µs of Python; who is asked is the context that a connection has just then.
     """
 
     sslobject_class = Handshake
@@ -83,6 +92,7 @@ class ServerContext(ssl.SSLContext):
         # Without it OpenSSL tells nothing of a certificate that it refuses. The name is not
         # public; should it go, the log has addresses without names.
         self._msg_callback = _look
+        self.established = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 
     def wrap_bio(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from etsi.http import credentials, tls
+from etsi.http import credentials, handshake, tls
 from etsi.http.call import Caller
 from etsi.http.options import HttpOptions
 from tests.kit.authority import DAY, NOW, Authority
@@ -180,6 +180,24 @@ def test_a_session_that_is_resumed_has_the_chain_that_was_proved(pki: Pki) -> No
     assert again.session_reused
     assert again.proved() == chain
     assert len(chain) == 3
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_records_of_an_established_connection_are_looked_at_by_no_python(
+    pki: Pki, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(handshake, "_look", lambda *told: seen.append(told[1]))
+    ours, theirs = shake(tls.server_context(pki.options(pki.root)), pki.client("sent", version))
+    assert "read" in seen
+    seen.clear()
+
+    theirs.write(b"question")
+    assert ours.read() == b"question"
+    ours.write(b"answer")
+
+    assert theirs.read() == b"answer"
+    assert seen == []
 
 
 def test_what_is_no_ca_is_not_trusted_because_of_partial_chains(pki: Pki) -> None:

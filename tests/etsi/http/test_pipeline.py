@@ -14,7 +14,7 @@ from etsi.http.call import Caller
 from etsi.http.identity import DenyList
 from etsi.http.limits import ConcurrencyLimit, Limits
 from etsi.http.request_line import RequestLine
-from etsi.http.servers import aiohttp_connection, thin_connection
+from etsi.http.servers import aiohttp_connection, thin_server
 from protokms.node import logs
 from tests.kit.site import ID_0, Answer, Site, options, read, request
 from transport.message import Message, Secret
@@ -28,7 +28,7 @@ BROKEN = ("key_store/kms-2@kms-1", keys.Broken(receipt=77))
     autouse=True,
     params=[
         pytest.param(aiohttp_connection.Connections, id="aiohttp"),
-        pytest.param(thin_connection.Connections, id="thin"),
+        pytest.param(thin_server.speak, id="thin"),
     ],
 )
 def speak(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
