@@ -22,9 +22,9 @@ from protokms.config.load import (
     load_process,
     process_file,
 )
-from protokms.config.sections import CORE, EdgeProcess, Node, with_brainpool
+from protokms.config.sections import CORE, EdgeProcess, Manage, Node, with_brainpool
 from protokms.config.tables import ConfigError, Expiry, Problem, Report
-from protokms.manage import server
+from protokms.manage import callers, server
 from transport.message import Secret
 
 _NAMED_MAX = 8
@@ -106,8 +106,10 @@ def find(path: Path) -> tuple[Found, str]:
         elif not (runs and why.errno == errno.EADDRINUSE):  # by the node itself
             report.add(place.key, why.reason, why.remedy)
     _look_up(values, report)
-    if not runs and (manage := values.get("manage")):
-        _check_socket(manage.socket, report)
+    if manage := values.get("manage"):
+        _check_groups(manage, report)
+        if not runs:
+            _check_socket(manage.socket, report)
     found = Found(
         [*report.problems, *report.closed], report.warnings, report.unchecked, report.expiries
     )
@@ -185,6 +187,14 @@ def _look_up(values: Mapping[str, Any], report: Report) -> None:
         more = len(found.unknown) - _NAMED_MAX
         names += f" and {more:,} more" if more > 0 else ""
         report.unchecked.append(f"whether these names resolve, within {hosts.WAIT_S:g} s: {names}")
+
+
+def _check_groups(manage: Manage, report: Report) -> None:
+    for role in ("read", "operate", "security"):
+        try:
+            callers.callers(getattr(manage, role))
+        except ValueError as why:
+            report.add(f"manage.{role}", str(why), "make it, or take it out")
 
 
 def _check_socket(path: Path, report: Report) -> None:

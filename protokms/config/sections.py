@@ -124,10 +124,19 @@ class Metrics(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bind: Bind
 
 
+Groups = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...],
+    Meta(max_length=16, description="write a list of groups of this host"),
+]
+
+
 class Manage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[manage]`: the UNIX socket of `protokms session`, `route`, `peer`, `link` and `alarm`."""
 
     socket: File
+    read: Groups = ()
+    operate: Groups = ()
+    security: Groups = ()
 
 
 Outages = Annotated[

@@ -9,7 +9,6 @@ import contextlib
 import os
 import socket
 import stat
-import struct
 import threading
 import time
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from actors.protocol.common import Failed, Health, Healthy
 from actors.protocol.siblings import AskProcess, ProcessStatus
 from protokms import loops
 from protokms.manage import wanted, words
+from protokms.manage.callers import ALONE, NEEDED, Caller, Callers, Role, caller_at
 from protokms.manage.printable import printable
 from transport.explained import Explained
 from transport.message import Message
@@ -40,7 +40,6 @@ _MOVE = "write in a folder of the node's user, or move it"
 _TEXT_MAX, _ACTORS_MAX = 256, 1_024
 """Characters of a text, and actors, that a process beside core may tell of."""
 
-_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 _FILLERS = {"quantum_link": "quantum", "virtual_link": "relay"}
 
 
@@ -70,10 +69,15 @@ class Node(Protocol):
 
 
 class Manager:
-    """Listens on a UNIX socket of mode 0600, in a thread of its own."""
+    """Listens on a UNIX socket, in a thread of its own.
 
-    def __init__(self, path: Path, node: Node) -> None:
-        self._path, self._node = path, node
+    Its mode is 0600, unless groups have a role: then the folder says who can reach it, and the
+    kernel who has connected.
+    """
+
+    def __init__(self, path: Path, node: Node, callers: Callers = ALONE) -> None:
+        self._path, self._node, self._callers = path, node, callers
+        self._mode = 0o600 if callers.alone else 0o666
         self._log = structlog.get_logger().bind(node=node.node)
         self._decoder = msgspec.json.Decoder(words.Word)
         self._server: asyncio.Server | None = None
@@ -109,11 +113,13 @@ class Manager:
         _clear(self._path)
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
-            os.fchmod(made.fileno(), 0o600)  # the file gets this mode, with no moment before it
+            os.fchmod(made.fileno(), self._mode)  # the file gets it, with no moment before it
             with words.short_name(self._path) as name:
                 made.bind(name)
+                if not self._callers.alone:
+                    os.chmod(name, self._mode)  # which the umask has narrowed
             found = self._path.lstat()
-            if stat.S_IMODE(found.st_mode) & ~0o600:
+            if self._callers.alone and stat.S_IMODE(found.st_mode) & ~0o600:
                 raise Explained(f"manage.socket: {self._path} can be opened by others; move it")
             self._inode = found.st_ino
             made.setblocking(False)
@@ -140,10 +146,11 @@ class Manager:
         assert task
         self._open.add(task)
         try:
-            if not self._welcome(writer):
+            caller = self._welcome(writer)
+            if caller is None:
                 return
             while line := await asyncio.wait_for(reader.readline(), _IDLE_S):
-                writer.write(await self._answer(line) + b"\n")
+                writer.write(await self._answer(line, caller) + b"\n")
                 async with asyncio.timeout(_IDLE_S):
                     await writer.drain()
         except ValueError:  # a line without an end
@@ -155,24 +162,31 @@ class Manager:
             self._open.discard(task)
             writer.close()
 
-    def _welcome(self, writer: asyncio.StreamWriter) -> bool:
-        """Let in who is of this user, or root, as long as there is room."""
-        peer = writer.get_extra_info("socket")
-        raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        pid, uid, _ = _CREDENTIALS.unpack(raw)
-        if uid not in (0, os.geteuid()):
-            self._log.warning("management_refused", pid=pid, uid=uid)
-            return False
+    def _welcome(self, writer: asyncio.StreamWriter) -> Caller | None:
+        """Let in who has a role, as long as there is room."""
+        caller = caller_at(writer.get_extra_info("socket"))
+        if self._callers.role(caller) is Role.NOBODY:
+            self._log.warning("management_refused", pid=caller.pid, uid=caller.uid)
+            return None
         if len(self._open) > CONNECTIONS_MAX:
             writer.write(_failed("busy", "too many connections; try again") + b"\n")
-            return False
-        return True
+            return None
+        return caller
 
-    async def _answer(self, line: bytes) -> bytes:
+    async def _answer(self, line: bytes, caller: Caller) -> bytes:
         try:
             word = self._decoder.decode(line)
         except (ValueError, RecursionError) as why:  # those of msgspec are ValueErrors
             return _failed("malformed", str(why)[:200])
+        has, needs = self._callers.role(caller), NEEDED[type(word)]
+        said = type(word).__struct_config__.tag
+        if needs > Role.READ:
+            who = {"pid": caller.pid, "uid": caller.uid, "role": has.name.lower()}
+            self._log.info("management", do=said, **who, refused=has < needs)
+        if has < needs:
+            role = needs.name.lower()
+            text = f"{said} is for the role {role} ([manage] {role}), you have {has.name.lower()}"
+            return _failed("not_allowed", text)
         try:
             found = await self._do(word)
         except Exception as why:  # a fault of ours must not end in silence

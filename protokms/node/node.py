@@ -310,9 +310,14 @@ class Node:
             self.observer.start()
             clean.callback(self.observer.stop)
         if core and core.manage:
-            from protokms.manage.server import Manager  # noqa: PLC0415 -- not in an edge
+            from protokms.manage.callers import callers  # noqa: PLC0415 -- not in an edge
+            from protokms.manage.server import Manager  # noqa: PLC0415 -- the same
 
-            manager = Manager(core.manage.socket, self)
+            try:
+                roles = callers(core.manage.read, core.manage.operate, core.manage.security)
+            except ValueError as why:
+                raise Explained(f"manage: {why}; make it, or take it out") from why
+            manager = Manager(core.manage.socket, self, roles)
             manager.start()
             clean.callback(manager.stop)
 

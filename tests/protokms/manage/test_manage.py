@@ -4,13 +4,15 @@ import json
 import os
 import socket
 import stat
+import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -20,12 +22,16 @@ from actors.protocol.common import Failed, Health, Healthy
 from actors.protocol.siblings import AskProcess, ProcessStatus
 from protokms.manage import client as manage_client
 from protokms.manage import server, words
+from protokms.manage.callers import ALONE, NEEDED, Caller, Callers, Role, caller_at, callers
 from protokms.manage.client import ManageFailed
 from protokms.manage.server import Manager
 from transport.explained import Explained
 from transport.message import Message
 
 pytestmark = pytest.mark.slow
+
+ME = frozenset(os.getgroups()) | {os.getgid()}
+ELSE = frozenset({4_000_000_000})
 
 STATE = sessions.SessionState(
     "kms-3", (("kms-1", "kms-2", "kms-3"),), 1, 0, 0, 1, False, "established", ""
@@ -127,18 +133,15 @@ def test_only_its_user_can_open_it(path: Path) -> None:
     assert stat.S_IMODE(path.lstat().st_mode) == 0o600
 
 
-def test_a_stranger_is_turned_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Credentials:
-        size = 12
-
-        @staticmethod
-        def unpack(_: bytes) -> tuple[int, int, int]:
-            return 4711, os.geteuid() + 12_345, 0
-
-    monkeypatch.setattr(server, "_CREDENTIALS", Credentials)
+def test_a_stranger_is_turned_away(
+    path: Path, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = Caller(4711, os.geteuid() + 12_345, ELSE)
+    monkeypatch.setattr(server, "caller_at", lambda _: stranger)
 
     with pytest.raises(ManageFailed):
         manage_client.ask(path, words.ListPeers())
+    assert node.asked == []
 
 
 def test_it_answers_what_the_actors_say(path: Path, node: FakeNode) -> None:
@@ -437,6 +440,123 @@ def test_connections_are_bounded(path: Path) -> None:
         one.close()
 
     assert refused[0]["failed"]["code"] == "busy"
+
+
+# Roles
+
+
+def test_each_word_needs_a_role() -> None:
+    assert set(NEEDED) == set(get_args(words.Word))
+    assert min(NEEDED.values()) is Role.READ
+
+
+@pytest.mark.parametrize(
+    ("caller", "role"),
+    [
+        (Caller(1, 0, frozenset()), Role.SECURITY),
+        (Caller(1, os.geteuid(), frozenset()), Role.SECURITY),
+        (Caller(1, 12_345, frozenset({7})), Role.READ),
+        (Caller(1, 12_345, frozenset({7, 8})), Role.OPERATE),
+        (Caller(1, 12_345, frozenset({9, 7})), Role.SECURITY),
+        (Caller(1, 12_345, frozenset({10})), Role.NOBODY),
+    ],
+)
+def test_the_role_of_a_caller_is_the_highest_of_its_groups(caller: Caller, role: Role) -> None:
+    groups = {Role.READ: {7}, Role.OPERATE: {8}, Role.SECURITY: {9}}
+
+    assert Callers({name: frozenset(ids) for name, ids in groups.items()}).role(caller) is role
+
+
+def test_without_groups_strangers_have_no_role() -> None:
+    assert ALONE.role(Caller(1, 12_345, ME)) is Role.NOBODY
+    assert ALONE.alone
+
+
+def test_the_kernel_tells_who_is_at_the_other_end() -> None:
+    one, other = socket.socketpair(socket.AF_UNIX)
+    with one, other:
+        assert caller_at(one) == Caller(os.getpid(), os.geteuid(), ME)
+
+
+def test_a_group_that_there_is_not_is_named() -> None:
+    with pytest.raises(ValueError, match="there is no group nobody-is-in-it on this host"):
+        callers(operate=["nobody-is-in-it"])
+
+
+@pytest.mark.parametrize(
+    ("role", "word", "refused"),
+    [
+        (Role.READ, b'{"do": "peer.list"}', ""),
+        (Role.READ, b'{"do": "node.reload"}', "node.reload is for the role operate"),
+        (Role.OPERATE, b'{"do": "node.reload"}', ""),
+        (Role.OPERATE, b'{"do": "alarm.clear", "id": "x"}', "alarm.clear is for the role security"),
+        (Role.SECURITY, b'{"do": "alarm.clear", "id": "x"}', ""),
+    ],
+)
+def test_a_caller_is_refused_what_its_role_does_not_hold(
+    tmp_path: Path,
+    node: FakeNode,
+    monkeypatch: pytest.MonkeyPatch,
+    role: Role,
+    word: bytes,
+    refused: str,
+) -> None:
+    stranger = Caller(1, 12_345, frozenset({7}))
+    monkeypatch.setattr(server, "caller_at", lambda _: stranger)
+    path = tmp_path / "manage.sock"
+    manager = Manager(path, node, Callers({role: frozenset({7})}))
+    manager.start()
+    try:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666
+        (answer,) = exchange(path, word + b"\n")
+    finally:
+        manager.stop()
+
+    if refused:
+        assert answer["failed"]["code"] == "not_allowed"
+        assert refused in answer["failed"]["why"]
+        assert node.asked == []
+    else:
+        assert "ok" in answer
+
+
+ASK = (
+    "import socket, sys\n"
+    "made = socket.socket(socket.AF_UNIX)\n"
+    "made.connect(sys.argv[1])\n"
+    "made.sendall(sys.argv[2].encode() + b'\\n')\n"
+    "made.shutdown(socket.SHUT_WR)\n"
+    "print(made.makefile().read())"
+)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is tried, which needs root")
+@pytest.mark.parametrize(
+    ("groups", "said"), [([7], '"ok"'), ([8], "role security"), ([10], ""), ([], "")]
+)
+def test_another_user_has_what_its_groups_have(
+    node: FakeNode, groups: list[int], said: str
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "manage.sock"
+        roles = {Role.SECURITY: frozenset({7}), Role.READ: frozenset({8})}
+        manager = Manager(path, node, Callers(roles))
+        manager.start()
+        try:
+            done = subprocess.run(
+                ["/usr/bin/python3", "-c", ASK, str(path), '{"do": "alarm.clear", "id": "x"}'],
+                user=65_534,
+                group=65_534,
+                extra_groups=groups,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=30,
+            )
+        finally:
+            manager.stop()
+    assert (said in done.stdout) if said else (done.stdout.strip() == "")
 
 
 # Coming and going
