@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from protokms.bench.delivery import Bench, cpu_seconds, fast, metric, raise_if_late, tune
+from protokms.client import SaeClient, SaeError
 from protokms.lab import lab, topology
 from protokms.lab import run as lab_run
-from protokms.sae import SaeClient, SaeError
 
 SIZES = (256, 1_024, 8_192)
 NUMBERS = (1, 16, 128)

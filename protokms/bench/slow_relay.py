@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from protokms.bench import delivery as bench_delivery
+from protokms.client import SaeClient, SaeError
 from protokms.lab import demo, lab, topology
 from protokms.lab import run as lab_run
 from protokms.lab.lab import Lab
-from protokms.sae import SaeClient, SaeError
 
 KEY_BITS = 256
 START_S = 60.0

@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from protokms.client import SaeClient, SaeError, SaeKey
 from protokms.commands.terminal import cell, say
 from protokms.lab import lab
 from protokms.lab.lab import Access
-from protokms.sae import SaeClient, SaeError, SaeKey
 
 app = typer.Typer(no_args_is_help=True)
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from actors.protocol import sessions
 from etsi.gs014.provenance import NAME as PROVENANCE
+from protokms.client import SaeClient, SaeError, SaeKey
 from protokms.config.load import load
 from protokms.config.tables import ConfigError
 from protokms.lab import lab, topology
 from protokms.lab.lab import Lab, LabError, LabSae, is_new
 from protokms.lab.topology import Topology
 from protokms.node.node import Node, NodeFailed
-from protokms.sae import SaeClient, SaeError, SaeKey
 from transport.message import Secret
 
 READY_S = 20.0

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from etsi.http.limits import LIMITS
-from protokms.sae import SaeError
+from protokms.client import SaeError
 from tests.doors.https import DEC, ENC, HUNG_S, STATUS, Attacker, hear, request
 from tests.doors.tally import Tally
 from tests.doors.town import THIEF, VICTIM, Town

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from protokms.sae import SaeError
+from protokms.client import SaeError
 from tests.doors.forge import DAY, NOW, Forge
 from tests.doors.https import ENC, HUNG_S, Attacker, request
 from tests.doors.tally import Tally

@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from protokms.client import SaeClient, SaeError, SaeKey
 from protokms.lab import pki, processes
 from protokms.lab.topology import LinkPlan, NodePlan, Topology
-from protokms.sae import SaeClient, SaeError, SaeKey
 from tests.processes.real_lab import RealLab, eventually, has_keys
 
 FOLDER = Path(__file__).parent

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from protokms.sae import SaeClient, SaeError, SaeKey
+from protokms.client import SaeClient, SaeError, SaeKey
 from tests.golden import old_lab
 from tests.golden.old_lab import OldKey
 from tests.processes.real_lab import RealLab, eventually, has_keys

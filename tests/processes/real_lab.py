@@ -18,13 +18,13 @@ from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from protokms.client import SaeClient, SaeError, SaeKey
 from protokms.config.keyfiles import read_key
 from protokms.lab import lab
 from protokms.lab import processes as lab_processes
 from protokms.lab import run as lab_run
 from protokms.lab.processes import Running
 from protokms.lab.topology import LinkPlan, NodePlan, Topology
-from protokms.sae import SaeClient, SaeError, SaeKey
 from tests.kit.files import calm, with_key
 from transport.https import HttpsConnection
 from transport.message import Secret

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from protokms.sae import SaeClient, SaeError, SaeKey
+from protokms.client import SaeClient, SaeError, SaeKey
 from tests.processes.real_history import Op
 from tests.processes.real_lab import RealLab, eventually
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from protokms.client import SaeClient
 from protokms.lab import netns
 from protokms.lab import processes as lab_processes
 from protokms.lab.netns import Namespaces
 from protokms.lab.topology import LinkPlan, NodePlan, ProcessPlan, Topology
 from protokms.lab.wire import Conditions
-from protokms.sae import SaeClient
 from tests.processes.real_lab import RealLab, drawn, eventually
 from tests.processes.real_netns import need_hosts, network
 

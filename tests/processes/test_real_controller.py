@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from protokms.client import SaeError, SaeKey
 from protokms.lab import run as lab_run
 from protokms.lab import topology
 from protokms.lab.topology import ProcessPlan, Topology
-from protokms.sae import SaeError, SaeKey
 from tests.processes.real_lab import PATIENCE_S, RealLab, eventually, has_keys, protokms
 
 pytestmark = pytest.mark.slow

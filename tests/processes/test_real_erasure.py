@@ -14,8 +14,8 @@ from actors.base import Range
 from actors.keystore.options import STORE_BITS_MIN
 from actors.storage.file import StoreFile
 from actors.storage.sealing import RowSealer
+from protokms.client import SaeKey
 from protokms.lab.topology import NodePlan, Topology
-from protokms.sae import SaeKey
 from tests.processes.real_ears import windows
 from tests.processes.real_lab import RealLab, drawn, eventually, pair
 

@@ -10,9 +10,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from protokms.client import SaeError
 from protokms.config.load import load
 from protokms.node.meter import MemoryMeter
-from protokms.sae import SaeError
 from tests.processes.real_lab import RealLab, drawn, eventually, exchange
 from transport import curve
 from transport.curve import CurveKey

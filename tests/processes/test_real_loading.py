@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from protokms.sae import SaeClient, SaeError, SaeKey
+from protokms.client import SaeClient, SaeError, SaeKey
 from tests.processes.real_lab import RealLab, drawn, eventually, exchange, pair
 
 KEYS = 40

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from protokms.client import SaeClient, SaeError
 from protokms.commands.lab import app
 from protokms.lab import lab, netns, topology
 from protokms.lab.lab import LabError
 from protokms.lab.wire import Conditions
-from protokms.sae import SaeClient, SaeError
 from tests.processes.real_lab import RealLab, drawn, eventually
 from tests.processes.real_netns import kill_all, left_of, need_hosts, network, spread_over_two
 

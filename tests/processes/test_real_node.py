@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from protokms.client import SaeClient, SaeError
 from protokms.lab import demo, lab, topology
-from protokms.sae import SaeClient, SaeError
 from tests.processes.real_lab import PATIENCE_S
 
 pytestmark = pytest.mark.slow

@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from protokms.bench import delivery as bench_delivery
+from protokms.client import SaeClient, SaeError, SaeKey
 from protokms.commands.main import app
 from protokms.lab import demo, lab, topology
 from protokms.lab import run as lab_run
 from protokms.lab.lab import Lab
-from protokms.sae import SaeClient, SaeError, SaeKey
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("many nodes")]
 """One after the other: each of these labs takes all cores of a small machine."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from protokms.client import SaeError
 from protokms.node.ports import free
-from protokms.sae import SaeError
 from tests.processes.real_ears import windows
 from tests.processes.real_lab import RealLab, drawn, eventually, exchange, exit_code, pair, protokms
 

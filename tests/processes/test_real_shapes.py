@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from actors.runtime.futures import as_octets
+from protokms.client import SaeClient, SaeError
 from protokms.config.load import load
 from protokms.lab import lab, topology
 from protokms.lab import run as lab_run
 from protokms.node.node import Node
-from protokms.sae import SaeClient, SaeError
 from tests.processes.real_lab import RealLab, drawn, eventually, exchange, pair
 from transport.envelope import Envelope
 

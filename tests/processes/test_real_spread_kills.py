@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from protokms.client import SaeClient, SaeError
 from protokms.lab import topology
 from protokms.lab.topology import Topology
-from protokms.sae import SaeClient, SaeError
 from tests.processes.real_history import Down, check
 from tests.processes.real_lab import RealLab, eventually, pair
 from tests.processes.real_load import Load

@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import structs
 
+from protokms.client import SaeClient, SaeError
 from protokms.lab import bundle
 from protokms.lab import processes as lab_processes
 from protokms.lab.pki import Authority
 from protokms.lab.topology import LinkPlan, NodePlan, ProcessPlan, Topology
-from protokms.sae import SaeClient, SaeError
 from tests.processes.real_hosts import Host
 from tests.processes.real_lab import RealLab, drawn, eventually
 

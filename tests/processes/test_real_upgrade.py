@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from protokms.client import SaeClient, SaeError, SaeKey
 from protokms.lab import processes as lab_processes
 from protokms.lab import run as lab_run
-from protokms.sae import SaeClient, SaeError, SaeKey
 from tests.processes.real_lab import PATIENCE_S, ROOT, RealLab, eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak]

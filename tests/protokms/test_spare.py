@@ -11,10 +11,10 @@ import pytest
 
 import etsi
 from protokms import spare
+from protokms.client import SaeError
 from protokms.lab import demo, lab, topology
 from protokms.lab.run import READY_S
 from protokms.node import ports
-from protokms.sae import SaeError
 from tests.kit.in_process import eventually, processes
 
 CONTROLLERS, OPTIONS = Path(etsi.__file__).parent / "gs015", ("__init__", "options")

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from actors.base import Row
 from actors.storage.file import StoreFile
 from protokms import cli
+from protokms.client import SaeKey
 from protokms.commands import node
 from protokms.commands import sae as cli_sae
 from protokms.commands.main import app
@@ -25,7 +26,6 @@ from protokms.config.load import load
 from protokms.lab import demo, lab, topology
 from protokms.lab.demo import DemoFailed, DemoResult, DemoRow
 from protokms.lab.lab import Access
-from protokms.sae import SaeKey
 from transport.message import Secret
 
 ROW = DemoRow("6e1b", "sae-1 sae-2", 256, "0011223344556677", equal=True)

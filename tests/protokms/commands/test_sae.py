@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from protokms.client import SaeClient, SaeError, SaeKey
 from protokms.lab.pki import Authority
-from protokms.sae import SaeClient, SaeError, SaeKey
 from transport.message import Secret
 
 KEY = bytes(range(32))

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from protokms import commands
+from protokms.client import SaeClient
 from protokms.commands import node, terminal
 from protokms.commands.main import app
 from protokms.lab import demo, lab, topology
@@ -18,7 +19,6 @@ from protokms.lab.run import NodeState
 from protokms.manage import client as manage_client
 from protokms.manage.client import ManageFailed
 from protokms.manage.printable import printable
-from protokms.sae import SaeClient
 
 EVIL = "[/x]\x1b[2J\r\n\x9b1m\u202e:smile:"
 SHOWN = r"[/x]\x1b[2J\r\n\x9b1m\u202e:smile:"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from protokms.client import SaeClient, SaeError, SaeKey
 from protokms.lab import topology
 from protokms.lab.demo import (
     DemoFailed,
@@ -17,7 +18,6 @@ from protokms.lab.demo import (
     fingerprint,
     run_demo,
 )
-from protokms.sae import SaeClient, SaeError, SaeKey
 from transport.message import Secret
 
 ROW = DemoRow("id", "a b", 256, "00", equal=True)

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from protokms.client import SaeClient, SaeError
 from protokms.lab import demo, lab, topology
 from protokms.lab import run as lab_run
 from protokms.lab.lab import Lab
-from protokms.sae import SaeClient, SaeError
 from transport.https import HttpsConnection
 
 pytestmark = pytest.mark.slow

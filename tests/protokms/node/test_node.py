@@ -19,6 +19,7 @@ from actors.base import Row
 from actors.protocol import intent, peers
 from actors.protocol.common import Health, Healthy
 from actors.storage.file import StoreFile
+from protokms.client import SaeClient, SaeError
 from protokms.config import addresses, directory
 from protokms.config.keyfiles import read_key
 from protokms.config.load import load
@@ -26,7 +27,6 @@ from protokms.lab import demo, lab, topology
 from protokms.manage import words
 from protokms.node import node as running
 from protokms.node.node import Node, NodeFailed, NodeUnfit
-from protokms.sae import SaeClient, SaeError
 from tests.kit.in_process import eventually
 from transport import curve
 from transport.https import connect

@@ -9,10 +9,10 @@ import pytest
 from msgspec import structs
 from structlog.testing import capture_logs
 
+from protokms.client import SaeClient, SaeError
 from protokms.config.load import load, needs_restart, reread
 from protokms.lab import lab, topology
 from protokms.node.node import Node
-from protokms.sae import SaeClient, SaeError
 from tests.doors.forge import Forge, serial
 from tests.kit.authority import DAY, NOW, Authority
 from tests.kit.checked import find_problems

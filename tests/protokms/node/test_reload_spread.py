@@ -9,10 +9,10 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
+from protokms.client import SaeClient, SaeError
 from protokms.commands.main import app
 from protokms.commands.node import run
 from protokms.lab import demo, lab, topology
-from protokms.sae import SaeClient, SaeError
 from tests.doors.forge import Forge, serial
 from tests.kit.in_process import Start, eventually, processes
 

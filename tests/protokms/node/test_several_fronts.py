@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from protokms.client import SaeError
 from protokms.config.load import load
 from protokms.lab import demo, lab, topology
 from protokms.node.node import Node
-from protokms.sae import SaeError
 from tests.kit.in_process import Start, eventually, processes
 
 pytestmark = pytest.mark.slow
