@@ -110,12 +110,12 @@ def _one(hops: int, seconds: float, say: Say) -> Figures:
         if hops > 1:
             _await_bits(chain, _FULL * max(1 << 26, needed))
             say(f"{hops} hops: the first key of a new pair")
-            made["first_key_s"] = round(_first_key(chain), 3)
+            made["first_key_s"] = round(first_key(chain), 3)
             chain.links(signal.SIGSTOP)
             say(f"{hops} hops: filling the far store")
             made |= _fill(chain, seconds, first, last)
             chain.links(signal.SIGCONT)
-            _session(chain, 1)
+            session(chain, 1)
         else:
             made |= _ingest(chain, seconds, first, last)
         if hops > 1:
@@ -174,7 +174,7 @@ def _await_bits(chain: Chain, bits: float) -> None:
     raise TimeoutError(f"the stores of neighbours did not reach {bits:.0f} bits in {FILL_S} s")
 
 
-def _session(chain: Chain, bits: int) -> None:
+def session(chain: Chain, bits: int) -> None:
     """Fill the far store up to so many bits; 1: no more."""
     word = words.AddSession(destination=chain.ends[1].name, low_bits=bits, high_bits=bits)
     until = time.monotonic() + START_S
@@ -189,7 +189,7 @@ def _session(chain: Chain, bits: int) -> None:
             return
 
 
-def _first_key(chain: Chain) -> float:
+def first_key(chain: Chain) -> float:
     """Return the seconds from the first request of a pair that nobody has configured to its key."""
     from protokms.lab.demo import await_keys, client  # noqa: PLC0415 -- loads a node
 
@@ -217,7 +217,7 @@ def _fill(chain: Chain, seconds: float, first: LabNode, last: LabNode) -> Figure
     A store says twice a second what it holds: the first and the last change are the window.
     """
     before = chain.stored(last, first.name)
-    _session(chain, 1 << 30)
+    session(chain, 1 << 30)
     samples: list[_Sample] = []
     until = time.perf_counter() + START_S
     while time.perf_counter() < until:
