@@ -12,6 +12,9 @@ from rich.table import Table
 from protokms.commands.terminal import cell
 
 _HOPS_MAX = 20
+_RELAYED = 2
+"""Hops of the shortest chain whose ends are no neighbours."""
+
 _CLIENTS_MAX = 1_000
 _SAES_MAX = 1_048_576
 _SHAPE_MIN, _SHAPE_MAX = 2, 1_000
@@ -65,7 +68,10 @@ def ingest(
 
 @app.command(epilog="Example: protokms bench relay --hops 1,2,3 --json")
 def relay(
-    hops: Annotated[str, typer.Option(help="Numbers of hops, with commas.")] = "1,2,3,5,10",
+    *,
+    hops: Annotated[
+        str, typer.Option(help="Numbers of hops, with commas. [default: 1,2,3,5,10; --netns: 2]")
+    ] = "",
     seconds: Seconds = 5.0,
     rate: Annotated[
         float | None,
@@ -75,18 +81,49 @@ def relay(
             max=_RATE_MAX,
         ),
     ] = None,
+    netns: Annotated[
+        bool,
+        typer.Option("--netns", help="Nodes in network namespaces, beside loopback; needs root."),
+    ] = False,
+    delay: Annotated[
+        str, typer.Option(help="With --netns: delays each way, with commas.")
+    ] = "0ms,10ms,50ms,150ms",
+    loss: Annotated[str, typer.Option(help="With --netns: losses, with commas.")] = "0%,1%,5%",
     as_json: Json = False,
 ) -> None:
     """Measure keys end to end over chains of nodes, each node a process of its own."""
+    if netns:
+        if rate is not None:
+            raise typer.BadParameter("--netns and --rate do not go together")
+        _show(_over_distances(hops or "2", delay, loss, seconds), as_json)
+        return
     from protokms.bench import relay as bench_relay  # noqa: PLC0415 -- heavy, and only this command needs it
     from protokms.bench import slow_relay  # noqa: PLC0415 -- the same
 
-    numbers = _numbers(hops, _HOPS_MAX, "hops")
+    numbers = _numbers(hops or "1,2,3,5,10", _HOPS_MAX, "hops")
     if rate is None:
         figures = bench_relay.relay(numbers, seconds, _say)
     else:
         figures = slow_relay.relay(numbers, rate, seconds, _say)
     _show(figures, as_json)
+
+
+def _over_distances(hops: str, delay: str, loss: str, seconds: float) -> dict[str, Any]:
+    from protokms.bench import distance  # noqa: PLC0415 -- heavy, and only this command needs it
+    from protokms.config.tables import ConfigError  # noqa: PLC0415 -- the same
+    from protokms.lab.lab import LabError  # noqa: PLC0415 -- the same
+    from protokms.lab.wire import conditions  # noqa: PLC0415 -- the same
+
+    numbers = _numbers(hops, _HOPS_MAX, "hops")
+    if len(numbers) > 1 or numbers[0] < _RELAYED:
+        raise typer.BadParameter("--netns takes one number of hops, 2 or more")
+    try:
+        delays = [conditions(each, "", "").delay_s for each in delay.split(",")]
+        losses = [conditions("", each, "").loss for each in loss.split(",")]
+        return distance.distances(numbers[0], delays, losses, seconds, _say)
+    except (ConfigError, LabError) as why:
+        typer.echo(f"error: {why}", err=True)
+        raise typer.Exit(1) from why
 
 
 @app.command(epilog="Example: protokms bench network --nodes 100 --json")

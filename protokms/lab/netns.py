@@ -96,7 +96,7 @@ def read(folder: Path) -> Namespaces | None:
 def make(folder: Path, way: Conditions, wire: WireKind) -> Namespaces:
     """Make the hosts of a lab and join them, or raise `LabError`; then nothing is left of it."""
     with only_one(folder):
-        _check_tools(wire)
+        check_tools(wire)
         lab = read_lab(folder)
         if read(folder) is not None:
             raise LabError(f"the hosts of {folder} are there; `protokms lab down {folder}` first")
@@ -195,7 +195,8 @@ def _free(net: Network, taken: Sequence[str]) -> str:
     return f"{net[number]}/{net.prefixlen}"
 
 
-def _check_tools(wire: WireKind) -> None:
+def check_tools(wire: WireKind) -> None:
+    """Raise `LabError` unless hosts can be made here: by root, with `ip`, over such a wire."""
     if os.geteuid() != 0:
         raise LabError("only root makes network namespaces: run it as root")
     for tool in ("ip", *(["tc"] if wire == "netem" else [])):
