@@ -12,7 +12,7 @@ from msgspec import NODEFAULT, Struct, ValidationError, convert, structs
 from etsi.gs014.options import Gs014Options
 from etsi.gs015.options import Gs015Options
 from etsi.http.options import DENY, RESTART, HttpOptions, Text
-from protokms.config import addresses, edges, fronts, placements
+from protokms.config import addresses, earlier, edges, fronts, placements
 from protokms.config import files as config_files
 from protokms.config import rules as config_rules
 from protokms.config.keyfiles import BadFile, read_key
@@ -21,7 +21,6 @@ from protokms.config.sections import (
     CORE,
     FRONT,
     FRONTS,
-    RETIRED,
     DirectoryFiles,
     EdgeConfig,
     EdgeProcess,
@@ -309,7 +308,7 @@ def _denied(entries: Any) -> tuple[str, ...]:
 def _checked(
     path: Path, *, files: bool = True, outside: bool = False
 ) -> tuple[Report, type[Struct], dict[str, Any]]:
-    report = Report(path, RETIRED, outside=outside)
+    report = Report(path, earlier.RETIRED, outside=outside)
     kind, values = _parts(path, report)
     apart = kind is EdgeTables
     (edges.check if apart else config_rules.check)(values, report)
@@ -329,7 +328,7 @@ def manage_socket(path: Path) -> Path:
 
     `ConfigError` says why that cannot be told.
     """
-    report = Report(path, RETIRED)
+    report = Report(path, earlier.RETIRED)
     kind, values = _parts(path, report)
     if kind is EdgeTables:
         raise _wrong(path, "", "is the file of one process beside core", "give the file of core")
@@ -359,6 +358,7 @@ def _parts(path: Path, report: Report) -> tuple[type[Struct], dict[str, Any]]:
     if kind is EdgeTables:
         table = edges.take_out_cores(table, report)
     else:
+        earlier.note(table, report)
         table = edges.take_out_old(table, base, report)
     values = read_fields(kind, table, "", hook_for(base), report) or {}
     if len(report.problems) > before:

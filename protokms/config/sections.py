@@ -5,7 +5,6 @@ seconds, sizes bits or octets as their names say. deploy/node.toml shows every k
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,7 +15,6 @@ from actors.protocol.limits import Switch, limit
 from actors.sessions.options import SessionOptions
 from etsi.gs014.options import Gs014Options
 from etsi.gs015.options import Applications, Gs015Options
-from etsi.http.limits import LIMITS
 from etsi.http.options import Bind, File, Text
 from protokms.config.link_tables import (
     DEVICE,
@@ -46,11 +44,6 @@ INTERFACE_MAX = 65_535
 
 SHORTEST_ROUND_S, LONGEST_ROUND_S = 1e-6, 3_600.0
 """Seconds from one datagram of an emulated link to the next."""
-
-RETIRED = {
-    f"etsi014.{name}": value for name, value in asdict(LIMITS).items() if name != "stream_timeout_s"
-}
-"""Keys that could be set once, and the value that each has now; to be deleted after 0.2."""
 
 Name = Annotated[
     str,

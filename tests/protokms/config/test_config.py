@@ -19,8 +19,8 @@ from actors.crypto.one_time_pad import KEY_OCTETS
 from actors.keystore.options import STORE_BITS_MIN
 from actors.protocol.relay import CHUNK_MAX
 from etsi.http.limits import LIMITS
+from protokms.config.earlier import RETIRED
 from protokms.config.load import load, node_key
-from protokms.config.sections import RETIRED
 from protokms.config.tables import ConfigError, Problem
 from protokms.lab import lab
 from protokms.lab.topology import LinkPlan, NodePlan, ProcessPlan, Topology

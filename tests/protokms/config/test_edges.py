@@ -278,9 +278,9 @@ def test_an_address_that_nobody_can_reach_is_told(
 def test_the_one_key_of_all_processes_is_read_no_more(home: Path) -> None:
     edit(home / "node.toml", "[transport]\n", '[transport]\nprocess_key = "gone.key"\n')
 
-    (warning,) = load(home / "node.toml").warnings
+    keys = [warning.key for warning in load(home / "node.toml").warnings]
 
-    assert warning.key == "transport.process_key"
+    assert "transport.process_key" in keys
 
 
 @pytest.mark.parametrize("process", ["core", "front", "links"])
