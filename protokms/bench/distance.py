@@ -67,9 +67,13 @@ class Segments(NamedTuple):
 
 
 def distances(
-    hops: int, delays_s: Sequence[float], losses: Sequence[float], seconds: float, say: Say
+    hops: int,
+    ways: Sequence[Conditions],
+    seconds: float,
+    say: Say,
+    network: str = NETWORK,
 ) -> Figures:
-    """Measure each delay (seconds, one way) with each loss (a share); loopback first and last.
+    """Measure each of these ways, so many seconds of filling each; loopback first and last.
 
     `LabError` if this machine makes no hosts for us.
     """
@@ -80,10 +84,9 @@ def distances(
         "seconds": seconds,
         "link_bit_s": LINK_BIT_S,
     }
-    before = _place(hops, None, seconds, say)
-    ways = [Conditions(delay_s=one, loss=share) for one in delays_s for share in losses]
-    made = {str(way): _place(hops, way, seconds, say) for way in ways}
-    after = _place(hops, None, seconds, say)
+    before = _place(hops, None, seconds, say, network)
+    made = {str(way): _place(hops, way, seconds, say, network) for way in ways}
+    after = _place(hops, None, seconds, say, network)
     figures |= {"loopback": {"before": before, "after": after}}
     for row in made.values():
         compare(row, before, after)
@@ -100,10 +103,10 @@ def compare(row: Figures, before: Figures, after: Figures) -> None:
         row[mode]["pays_for_distance"] = row[mode]["p50_ms"] > most
 
 
-def _place(hops: int, way: Conditions | None, seconds: float, say: Say) -> Figures:
+def _place(hops: int, way: Conditions | None, seconds: float, say: Say, network: str) -> Figures:
     where = "loopback" if way is None else str(way)
     say(f"{where}: {hops + 1} nodes start")
-    with _running(hops, way) as chain:
+    with _running(hops, way, network) as chain:
         made: Figures = {} if way is None else {"rtt_ms": round(_round_trip_ms(chain), 3)}
         say(f"{where}: the first key, and how fast the store of the ends fills")
         made["first_key_s"] = round(first_key(chain), 3)
@@ -118,12 +121,12 @@ def _place(hops: int, way: Conditions | None, seconds: float, say: Say) -> Figur
 
 
 @contextmanager
-def _running(hops: int, way: Conditions | None) -> Iterator[Chain]:
+def _running(hops: int, way: Conditions | None, network: str) -> Iterator[Chain]:
     """Run a chain in the first of the modes."""
     with tempfile.TemporaryDirectory(prefix="protokms-bench-") as name:
         folder = Path(name) / "lab"
         shape = topology.parse(f"chain:{hops + 1}")
-        made = lab.init(folder, shape if way is None else topology.on_hosts(shape, NETWORK))
+        made = lab.init(folder, shape if way is None else topology.on_hosts(shape, network))
         for node in made.nodes:
             file = folder / node.config
             bench_delivery.tune(file, "link", bench_delivery.fast(LINK_BIT_S, DATAGRAM))

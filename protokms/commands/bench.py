@@ -118,9 +118,8 @@ def _over_distances(hops: str, delay: str, loss: str, seconds: float) -> dict[st
     if len(numbers) > 1 or numbers[0] < _RELAYED:
         raise typer.BadParameter("--netns takes one number of hops, 2 or more")
     try:
-        delays = [conditions(each, "", "").delay_s for each in delay.split(",")]
-        losses = [conditions("", each, "").loss for each in loss.split(",")]
-        return distance.distances(numbers[0], delays, losses, seconds, _say)
+        ways = [conditions(one, share, "") for one in delay.split(",") for share in loss.split(",")]
+        return distance.distances(numbers[0], ways, seconds, _say)
     except (ConfigError, LabError) as why:
         typer.echo(f"error: {why}", err=True)
         raise typer.Exit(1) from why
