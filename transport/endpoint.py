@@ -59,6 +59,16 @@ class Endpoint:
         """Tell whether it stands for every address of a host: to be bound, not to be reached."""
         return self.host in _ANY
 
+    @property
+    def version(self) -> int | None:
+        """Return 4 or 6, the version of IP; None for a name, which may stand for both."""
+        return ipaddress.ip_address(self.host).version if is_number(self.host) else None
+
+    def fits(self, other: "Endpoint") -> bool:
+        """Tell whether a datagram socket bound here may reach there, as far as one can see."""
+        versions = {self.version, other.version} - {None}
+        return len(versions) <= 1
+
     def overlaps(self, other: "Endpoint") -> bool:
         """Tell whether both could not be bound at once (for the same protocol)."""
         same = self.host == other.host or self.is_any or other.is_any

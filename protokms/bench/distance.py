@@ -1,17 +1,18 @@
 """Figures of relay over a distance: chains of nodes whose hosts are network namespaces.
 
-The same chain is measured on loopback first and last, and between these once for each delay and
-loss of the way between any two hosts. SAEs are near their node: what they wait for is the work of
-the nodes, and whatever of the distance these make them pay for.
+The same chain runs on loopback all the time, once in each mode, and requests are made of both in
+turns. SAEs are near their node: what they wait for is the work of the nodes, and whatever of the
+distance these make them pay for.
 """
 
 import asyncio
 import os
+import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -36,8 +37,10 @@ STOCK_BITS = 1 << 22
 """Bits in the store of the two ends before keys are asked for: more than is asked for."""
 
 REQUESTS, REST_S = 60, 0.05
-"""What is asked in each mode, and the seconds before each: over a distance the processors rest
-while a word is on its way, which costs a request 1 ms; so they rest on loopback as well."""
+"""What is asked in each mode, and the seconds before each: over a distance processors rest while a
+word is on its way, and what comes then takes 1 ms longer; so they rest on loopback as well."""
+
+MAX_BITS = 1 << 26
 
 MODES = ("confirmed", "local")
 FACTOR = 1.2
@@ -66,6 +69,13 @@ class Segments(NamedTuple):
     again: int
 
 
+class _Plan(NamedTuple):
+    """What all chains have in common: how long they are, and the network of those on hosts."""
+
+    hops: int
+    network: str
+
+
 def distances(
     hops: int,
     ways: Sequence[Conditions],
@@ -73,7 +83,7 @@ def distances(
     say: Say,
     network: str = NETWORK,
 ) -> Figures:
-    """Measure each of these ways, so many seconds of filling each; loopback first and last.
+    """Measure each of these ways between hosts, so many seconds of filling each, beside loopback.
 
     `LabError` if this machine makes no hosts for us.
     """
@@ -83,54 +93,61 @@ def distances(
         "hops": hops,
         "seconds": seconds,
         "link_bit_s": LINK_BIT_S,
+        "loopback": {},
+        "ways": {},
     }
-    before = _place(hops, None, seconds, say, network)
-    made = {str(way): _place(hops, way, seconds, say, network) for way in ways}
-    after = _place(hops, None, seconds, say, network)
-    figures |= {"loopback": {"before": before, "after": after}}
-    for row in made.values():
-        compare(row, before, after)
-    return figures | {"ways": made}
-
-
-def compare(row: Figures, before: Figures, after: Figures) -> None:
-    """Set a row beside what was measured on loopback: may its medians be what they are?"""
-    row["keys_s_by_loopback"] = round(2 * row["keys_s"] / (before["keys_s"] + after["keys_s"]), 3)
-    for mode in MODES:
-        loopback = (before[mode]["p50_ms"] + after[mode]["p50_ms"]) / 2
-        most = FACTOR * loopback + (row["rtt_ms"] if mode == "confirmed" else 0.0)
-        row[mode]["p50_may_be_ms"] = round(most, 3)
-        row[mode]["pays_for_distance"] = row[mode]["p50_ms"] > most
-
-
-def _place(hops: int, way: Conditions | None, seconds: float, say: Say, network: str) -> Figures:
-    where = "loopback" if way is None else str(way)
-    say(f"{where}: {hops + 1} nodes start")
-    with _running(hops, way, network) as chain:
-        made: Figures = {} if way is None else {"rtt_ms": round(_round_trip_ms(chain), 3)}
-        say(f"{where}: the first key, and how fast the store of the ends fills")
-        made["first_key_s"] = round(first_key(chain), 3)
-        made |= _fill(chain, seconds)
+    plan = _Plan(hops, network)
+    with ExitStack() as stack:
+        near: dict[str, Chain] = {}
         for mode in MODES:
-            say(f"{where}: enc_keys of the ends, {mode}")
+            say(f"loopback, {mode}: the first key, and how fast the store of the ends fills")
+            near[mode] = stack.enter_context(_running(plan, mode))
+            figures["loopback"][mode] = _filled(near[mode], seconds)
+        keys_s = statistics.mean(it["keys_s"] for it in figures["loopback"].values())
+        for way in ways:
+            row = _measure(plan, way, near, seconds, say)
+            row["keys_s_by_loopback"] = round(row["keys_s"] / max(keys_s, 1.0), 3)
+            figures["ways"][str(way)] = row
+    return figures
+
+
+def _measure(
+    plan: _Plan, way: Conditions, near: Mapping[str, Chain], seconds: float, say: Say
+) -> Figures:
+    say(f"{way}: {plan.hops + 1} nodes start")
+    with _running(plan, MODES[0], way) as far:
+        rtt_ms = _round_trip_ms(far)
+        say(f"{way}: the first key, and how fast the store of the ends fills")
+        made: Figures = {"rtt_ms": round(rtt_ms, 3)} | _filled(far, seconds)
+        for mode in MODES:
+            say(f"{way}: enc_keys of the ends, {mode}")
             if mode != MODES[0]:
-                _restart(chain, mode)
-            session(chain, 1)
-            made[mode] = uvloop.run(_ask(chain))
+                _restart(far, mode)
+            for chain in (near[mode], far):
+                session(chain, 1)
+            made[mode] = uvloop.run(_ask(near[mode], far))
+            compare(made[mode], rtt_ms if mode == "confirmed" else 0.0)
         return made
 
 
+def compare(row: Figures, round_trips_ms: float) -> None:
+    """Set a median beside that on loopback: may it be what it is, with so many round trips?"""
+    most = FACTOR * row["loopback_p50_ms"] + round_trips_ms
+    row["p50_may_be_ms"] = round(most, 3)
+    row["pays_for_distance"] = row["p50_ms"] > most
+
+
 @contextmanager
-def _running(hops: int, way: Conditions | None, network: str) -> Iterator[Chain]:
-    """Run a chain in the first of the modes."""
+def _running(plan: _Plan, mode: str, way: Conditions | None = None) -> Iterator[Chain]:
+    """Run a chain: on hosts with such a way between them, or on loopback."""
     with tempfile.TemporaryDirectory(prefix="protokms-bench-") as name:
         folder = Path(name) / "lab"
-        shape = topology.parse(f"chain:{hops + 1}")
-        made = lab.init(folder, shape if way is None else topology.on_hosts(shape, network))
+        shape = topology.parse(f"chain:{plan.hops + 1}")
+        made = lab.init(folder, shape if way is None else topology.on_hosts(shape, plan.network))
         for node in made.nodes:
             file = folder / node.config
             bench_delivery.tune(file, "link", bench_delivery.fast(LINK_BIT_S, DATAGRAM))
-            bench_delivery.tune(file, "store", {"max_bits": 1 << 27})
+            bench_delivery.tune(file, "store", {"max_bits": MAX_BITS, "mode": mode})
         try:
             if way is not None:
                 netns.make(folder, way, "tap")
@@ -149,10 +166,11 @@ def _restart(chain: Chain, mode: str) -> None:
     _await_stock(chain, KEY_BITS)
 
 
-def _fill(chain: Chain, seconds: float) -> Figures:
-    """Fill the store of the ends for so long, and until it holds what is asked for later."""
+def _filled(chain: Chain, seconds: float) -> Figures:
+    """Wait for the first key; then fill the store of the ends, until all is there for later."""
+    first_s = first_key(chain)
     before, counted = _segments(chain), 0.0
-    session(chain, 1 << 26)
+    session(chain, MAX_BITS)
     began, first = time.perf_counter(), _stock(chain)
     while time.perf_counter() < began + seconds or not counted:
         time.sleep(PAUSE_S)
@@ -162,7 +180,12 @@ def _fill(chain: Chain, seconds: float) -> Figures:
     spent = time.perf_counter() - began
     after = _segments(chain)
     _await_stock(chain, STOCK_BITS)
-    return {"keys_s": round(counted / KEY_BITS / spent), "tcp": _sent_again(before, after)}
+    session(chain, 1)
+    return {
+        "first_key_s": round(first_s, 3),
+        "keys_s": round(counted / KEY_BITS / spent),
+        "tcp": _sent_again(before, after),
+    }
 
 
 def _await_stock(chain: Chain, bits: float) -> None:
@@ -178,15 +201,14 @@ def _stock(chain: Chain) -> float:
     return chain.stored(last, first.name)
 
 
-async def _ask(chain: Chain) -> Figures:
-    """Ask for one key after the other, of the first node for the last, with a rest before each."""
-    saes, root = chain.lab.saes, chain.folder
-    tls = client_context(root / chain.lab.ca, root / saes[0].cert, root / saes[0].key)
-    request = loader.get(f"/api/v1/keys/{saes[-1].id}/enc_keys")
-    asker = await loader.connect(chain.ends[0].etsi014, tls)
-    score, before = loader.Score(), _segments(chain)
+async def _ask(near: Chain, far: Chain) -> Figures:
+    """Ask for one key after the other, of the first node for the last, in turns at both chains."""
+    askers = [await _connect(chain) for chain in (near, far)]
+    scores, before = [loader.Score(), loader.Score()], _segments(far)
+    request = loader.get(f"/api/v1/keys/{far.lab.saes[-1].id}/enc_keys")
     try:
-        for _ in range(REQUESTS):
+        for number in range(2 * REQUESTS):
+            asker, score = askers[number % 2], scores[number % 2]
             await asyncio.sleep(REST_S)
             began = time.perf_counter()
             status = await asyncio.wait_for(asker.once(request), START_S)
@@ -195,14 +217,24 @@ async def _ask(chain: Chain) -> Figures:
             else:
                 score.refused += 1
     finally:
-        await asker.close()
+        for asker in askers:
+            await asker.close()
+    loopback, there = scores
     return {
-        "p50_ms": round(score.quantile(0.5) * 1e3, 3),
-        "p95_ms": round(score.quantile(0.95) * 1e3, 3),
-        "requests": len(score.seconds),
-        "refused": score.refused,
-        "tcp": _sent_again(before, _segments(chain)),
+        "p50_ms": round(there.quantile(0.5) * 1e3, 3),
+        "p95_ms": round(there.quantile(0.95) * 1e3, 3),
+        "loopback_p50_ms": round(loopback.quantile(0.5) * 1e3, 3),
+        "loopback_p95_ms": round(loopback.quantile(0.95) * 1e3, 3),
+        "requests": len(there.seconds),
+        "refused": there.refused + loopback.refused,
+        "tcp": _sent_again(before, _segments(far)),
     }
+
+
+async def _connect(chain: Chain) -> loader.Asker:
+    sae, root = chain.lab.saes[0], chain.folder
+    tls = client_context(root / chain.lab.ca, root / sae.cert, root / sae.key)
+    return await loader.connect(chain.ends[0].etsi014, tls)
 
 
 def _round_trip_ms(chain: Chain) -> float:

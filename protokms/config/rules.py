@@ -125,6 +125,9 @@ def check_link(link: Link, report: Report) -> None:
         _check_clear(f"{key}.bind", link.bind, link.allow_insecure_emulation, report)
     if link.bind and link.bind == link.remote:
         report.add(f"{key}.remote", "is the same as bind", "write the neighbour's address")
+    if link.bind and link.remote and not link.bind.fits(link.remote):
+        reason = f"is of IPv{link.remote.version}, and bind of IPv{link.bind.version}"
+        report.add(f"{key}.remote", reason, "give both ends of a link addresses of one version")
     check_fibre(link, f"{key}.", report)
 
 

@@ -43,7 +43,7 @@ from protokms.config import modules
 from protokms.config.fronts import is_front
 from protokms.config.link_tables import EMULATED, PHYSICAL
 from protokms.config.plugins import Plugin
-from protokms.config.sections import FRONT, EmulatedLink, MaxBytes, Name
+from protokms.config.sections import FRONT, QUANTUM_LINK, EmulatedLink, MaxBytes, Name
 from protokms.config.tables import (
     ConfigError,
     Loose,
@@ -300,6 +300,7 @@ def _check(topology: Topology, report: Report) -> None:
                 f"an emulated link carries key bits in clear, and {away[0]} is not on loopback",
                 "set allow_insecure_emulation = true, for experiments without real keys",
             )
+        _check_ways(topology, link, report)
     for node in topology.nodes:
         _check_texts(node, report)
         if node.name in RESERVED:
@@ -313,6 +314,22 @@ def _check(topology: Topology, report: Report) -> None:
             if node.place_of(process) != node.place_of(fronts[0]):
                 reason = f"is not that of {fronts[0].name}: front ends share one address"
                 report.add(f"{report.key(process)}.host", reason, "give both the same")
+
+
+def _check_ways(topology: Topology, link: LinkPlan, report: Report) -> None:
+    """Check that what an end of an emulated link listens on can reach the other end."""
+    nodes = {node.name: node for node in topology.nodes}
+    if link.module is not None or not {link.a, link.b} <= nodes.keys():
+        return
+    for name, peer in ((link.a, link.b), (link.b, link.a)):
+        bind = Endpoint(nodes[name].place(f"{QUANTUM_LINK}/{peer}")[1], 1)
+        there = Endpoint(nodes[peer].place(f"{QUANTUM_LINK}/{name}")[0], 1)
+        if not bind.fits(there):
+            report.add(
+                report.key(link),
+                f"{name} listens on {bind.host}, which reaches no {there.host} of {peer}",
+                "give both ends addresses of one version of IP",
+            )
 
 
 def _check_texts(node: NodePlan, report: Report) -> None:

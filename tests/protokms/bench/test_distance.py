@@ -1,6 +1,5 @@
 """`bench relay --netns`: what distance costs, beside loopback; bad arguments are refused."""
 
-import copy
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from protokms.lab.lab import LabError
 from protokms.lab.wire import Conditions
 from tests.processes.real_netns import need_hosts, network
 
-LOOPBACK = {"keys_s": 4_000, "confirmed": {"p50_ms": 2.0}, "local": {"p50_ms": 1.0}}
 SNMP = """\
 Ip: Forwarding DefaultTTL
 Ip: 1 64
@@ -35,24 +33,18 @@ def test_what_tcp_sent_and_sent_again_is_read_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("confirmed_ms", "local_ms", "pays"),
-    [
-        (102.3, 1.1, (False, False)),
-        (102.5, 1.1, (True, False)),
-        (102.3, 1.3, (False, True)),
-    ],
+    ("p50_ms", "round_trips_ms", "pays"),
+    [(102.3, 100.0, False), (102.5, 100.0, True), (2.3, 0.0, False), (2.5, 0.0, True)],
 )
-def test_a_median_may_be_a_fifth_more_and_one_round_trip_in_confirmed_alone(
-    confirmed_ms: float, local_ms: float, pays: tuple[bool, bool]
+def test_a_median_may_be_a_fifth_more_and_so_many_round_trips(
+    p50_ms: float, round_trips_ms: float, pays: bool
 ) -> None:
-    row: dict[str, Any] = {"rtt_ms": 100.0, "keys_s": 3_000}
-    row |= {"confirmed": {"p50_ms": confirmed_ms}, "local": {"p50_ms": local_ms}}
+    row: dict[str, Any] = {"p50_ms": p50_ms, "loopback_p50_ms": 2.0}
 
-    distance.compare(row, LOOPBACK, copy.deepcopy(LOOPBACK))
+    distance.compare(row, round_trips_ms)
 
-    assert tuple(row[mode]["pays_for_distance"] for mode in distance.MODES) == pays
-    assert [row[mode]["p50_may_be_ms"] for mode in distance.MODES] == [102.4, 1.2]
-    assert row["keys_s_by_loopback"] == 0.75
+    assert row["pays_for_distance"] is pays
+    assert row["p50_may_be_ms"] == 2.4 + round_trips_ms
 
 
 @pytest.mark.parametrize(
@@ -95,7 +87,9 @@ def test_a_request_pays_one_round_trip_in_confirmed_and_none_in_local(
     assert row["rtt_ms"] >= 200.0
     assert row["confirmed"]["p50_ms"] >= 200.0
     assert row["local"]["p50_ms"] < 200.0
+    assert max(row[mode]["loopback_p50_ms"] for mode in distance.MODES) < 200.0
     for part in (row, row["confirmed"], row["local"]):
         assert part["tcp"]["segments"] > part["tcp"]["retransmitted"] >= 0
-    assert min(row["keys_s"], made["loopback"]["after"]["keys_s"]) > 0
+    for chain in (row, *made["loopback"].values()):
+        assert min(chain["keys_s"], chain["first_key_s"]) > 0
     assert {row[mode]["requests"] for mode in distance.MODES} == {10}

@@ -107,6 +107,7 @@ def test_a_configuration_that_is_wrong_is_told(tmp_path: Path) -> None:
 
 
 def test_addresses_of_both_families_are_in_one_network_each(tmp_path: Path) -> None:
-    found = hosts.find(*made(tmp_path, node(1, ONE), node(2, "fd00:18::2")))
+    front = ProcessPlan(name="front", actors=["etsi014"], host="fd00:18::2")
+    found = hosts.find(*made(tmp_path, node(1, ONE, front), node(2, TWO)))
 
     assert [str(net) for net in hosts.networks(found)] == ["198.18.0.0/24", "fd00:18::/64"]

@@ -87,6 +87,49 @@ def test_a_file_says_hosts_ports_processes_and_options(tmp_path: Path) -> None:
     assert made.links[0].options() == {"rate_bit_s": 1e6, "allow_insecure_emulation": True}
 
 
+MIXED = """
+[[node]]
+name = "old"
+host = "192.0.2.1"
+[[node]]
+name = "new"
+host = "2001:db8::1"
+[[node]]
+name = "both"
+host = "both.example"
+bind = "::"
+[[link]]
+a = "old"
+b = "new"
+allow_insecure_emulation = true
+[[link]]
+a = "new"
+b = "both"
+allow_insecure_emulation = true
+[[link]]
+a = "both"
+b = "old"
+"""
+
+
+def test_hosts_that_do_not_fit_their_links_are_all_told(tmp_path: Path) -> None:
+    file = tmp_path / "mixed.toml"
+    file.write_text(MIXED)
+
+    with pytest.raises(ConfigError) as wrong:
+        topology.parse(str(file))
+
+    assert [(it.key, it.reason) for it in wrong.value.problems] == [
+        ("link[0]", "old listens on 192.0.2.1, which reaches no 2001:db8::1 of new"),
+        ("link[0]", "new listens on 2001:db8::1, which reaches no 192.0.2.1 of old"),
+        (
+            "link[2]",
+            "an emulated link carries key bits in clear, and both is not on loopback",
+        ),
+        ("link[2]", "both listens on ::, which reaches no 192.0.2.1 of old"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "key"),
     [
@@ -143,7 +186,7 @@ def test_what_is_wrong_in_a_file_is_told_at_its_key(
 
 @pytest.mark.parametrize(
     "host",
-    ["kms_1.example", "a_.b", "1kms", "KMS-1", f"{'a' * 63}.{'b' * 63}.example", "2001:db8::1"],
+    ["kms_1.example", "a_.b", "1kms", "KMS-1", f"{'a' * 63}.{'b' * 63}.example", "192.0.2.9"],
 )
 def test_a_host_is_what_dns_and_ip_allow(tmp_path: Path, host: str) -> None:
     file = tmp_path / "two.toml"
