@@ -12,6 +12,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from transport.codec import MAX_FRAME
 from transport.curve import CurveKey, check_public
+from transport.endpoint import is_number
 from transport.envelope import is_node
 from transport.quota import Quota
 from transport.session import MISSED, Beat, Session
@@ -218,9 +219,13 @@ class Outbox:
             return False
         return True
 
-    def connect(self, context: zmq.Context[zmq.Socket[bytes]], key: CurveKey) -> None:
+    def connect(
+        self, context: zmq.Context[zmq.Socket[bytes]], key: CurveKey, *, v6: bool = False
+    ) -> None:
         """Make the socket, if there is none; libzmq connects, and connects again, by itself.
 
+        With `v6` a name stands for an address of IPv6, or if it has none, of IPv4; else for one of
+        IPv4 alone.
         There is none afterwards if this process has no open file left: call it again later.
         """
         if self._socket:
@@ -246,7 +251,8 @@ class Outbox:
         made.immediate = True  # no frame waits for a process that is not there
         made.sndhwm = SOCKET_FRAMES
         made.maxmsgsize = MAX_MESSAGE
-        made.ipv6 = "[" in self.peer.address
+        host = self.peer.address.removeprefix("tcp://").rpartition(":")[0]
+        made.ipv6 = "[" in host or (v6 and not is_number(host))
         made.reconnect_ivl, made.reconnect_ivl_max = _RECONNECT_MS, _RECONNECT_MAX_MS
         made.connect_timeout = _CONNECT_MS
         made.handshake_ivl = HANDSHAKE_MS

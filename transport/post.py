@@ -388,7 +388,7 @@ class Post:
 
     def _connect(self, outbox: Outbox) -> None:
         fresh = not outbox.connected
-        outbox.connect(self._context, self._options.key)
+        outbox.connect(self._context, self._options.key, v6="[" in self._options.bind)
         if fresh and outbox.events:
             hear = self._guarded(partial(self._hear_refusal, outbox))
             self._stage.loop.add_reader(outbox.events.fileno(), hear)

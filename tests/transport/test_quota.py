@@ -44,7 +44,7 @@ class Hearing:
             fatal=lambda _why: None,
         )
         monkeypatch.setattr("transport.post.time.monotonic", lambda: self.now)
-        monkeypatch.setattr("transport.outbox.Outbox.connect", lambda *_: None)
+        monkeypatch.setattr("transport.outbox.Outbox.connect", lambda *_, **__: None)
         self.post.set_peers([Peer(node, process, "tcp://127.0.0.1:9", THEM.public, lazy)])
         self.outbox = self.post._table.by_key[THEM.public]
 
