@@ -216,6 +216,7 @@ def test_a_misspelt_key_is_recognised(made: Path, table: Table) -> None:
         ("link[0].bind", lambda t: t["link"][0].update(bind="192.0.2.1:9")),
         ("link[0].remote", lambda t: t["link"][0].update(remote="kms-2.example:9")),
         ("link[0].remote", lambda t: t["link"][0].update(remote=t["link"][0]["bind"])),
+        ("link[0].remote", lambda t: t["link"][0].update(remote="[::1]:9")),
         ("link[0].rate_bit_s", lambda t: t["link"][0].update(rate_bit_s=1e5)),
         ("link[0].rate_bit_s", lambda t: set_rate(t["link"][0], 1e10)),
         ("link[0].block_s", lambda t: t["link"][0].update(block_octets=1000)),
