@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from protokms.commands.terminal import cell
+from protokms.commands.terminal import cell, say_lines
 
 _HOPS_MAX = 20
 _RELAYED = 2
@@ -121,7 +121,7 @@ def _over_distances(hops: str, delay: str, loss: str, seconds: float) -> dict[st
         ways = [conditions(one, share, "") for one in delay.split(",") for share in loss.split(",")]
         return distance.distances(numbers[0], ways, seconds, _say)
     except (ConfigError, LabError) as why:
-        typer.echo(f"error: {why}", err=True)
+        say_lines(f"error: {why}", err=True)
         raise typer.Exit(1) from why
 
 
