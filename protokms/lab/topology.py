@@ -330,6 +330,14 @@ def _check_ways(topology: Topology, link: LinkPlan, report: Report) -> None:
                 f"{name} listens on {bind.host}, which reaches no {there.host} of {peer}",
                 "give both ends addresses of one version of IP",
             )
+        here = Endpoint(nodes[name].place(f"{QUANTUM_LINK}/{peer}")[0], 1)
+        if here.is_loopback and is_number(there.host) and not there.is_loopback:
+            at = f"{name} is on loopback ({here.host})"
+            report.add(
+                report.key(link),
+                f"{at}, where {peer} at {there.host} cannot reach it",
+                "give both ends addresses that the other can reach, or both one on loopback",
+            )
 
 
 def _check_texts(node: NodePlan, report: Report) -> None:

@@ -130,6 +130,24 @@ def test_hosts_that_do_not_fit_their_links_are_all_told(tmp_path: Path) -> None:
     ]
 
 
+def test_a_host_on_loopback_has_no_link_to_another_host(tmp_path: Path) -> None:
+    file = tmp_path / "loopback.toml"
+    hosts = {"here": "127.0.0.1", "there": "192.0.2.1", "named": "there.example"}
+    nodes = "".join(f'[[node]]\nname = "{name}"\nhost = "{at}"\n' for name, at in hosts.items())
+    nodes = nodes.replace('"there.example"', '"there.example"\nbind = "0.0.0.0"')
+    links = "".join(
+        f'[[link]]\na = "here"\nb = "{peer}"\nallow_insecure_emulation = true\n'
+        for peer in ("there", "named")
+    )
+    file.write_text(nodes + links)
+
+    with pytest.raises(ConfigError) as wrong:
+        topology.parse(str(file))
+
+    reason = "here is on loopback (127.0.0.1), where there at 192.0.2.1 cannot reach it"
+    assert [(it.key, it.reason) for it in wrong.value.problems] == [("link[0]", reason)]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "key"),
     [
