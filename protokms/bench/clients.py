@@ -16,7 +16,7 @@ import uvloop
 
 from protokms.bench import loader
 from protokms.bench.delivery import cpu_seconds
-from protokms.lab.pki import Authority
+from protokms.enrol.pki import Authority
 from protokms.node import ports
 from transport.https import client_context
 

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from protokms import release
-from protokms.commands import bench, controller, lab, manage, sae
+from protokms.commands import bench, controller, enrol, lab, manage, sae
 from protokms.commands.demo import show
 from protokms.commands.terminal import say, say_lines
 
@@ -21,7 +21,7 @@ app = typer.Typer(
     help="A key management system for QKD networks, made of actors. A prototype for labs.",
 )
 store = typer.Typer(no_args_is_help=True, help="Look at, or give up, the store of one peer.")
-keys = typer.Typer(no_args_is_help=True, help="Change the key that seals a node's store.")
+keys = typer.Typer(no_args_is_help=True, help="Make keys, or change the one that seals a store.")
 app.add_typer(lab.app, name="lab", help="Make and run networks of nodes on this machine.")
 app.add_typer(bench.app, name="bench")
 app.add_typer(sae.app, name="sae", help="Fetch keys as an application would (ETSI GS QKD 014).")
@@ -34,6 +34,9 @@ app.add_typer(manage.alarm, name="alarm")
 app.add_typer(manage.policy, name="policy")
 app.add_typer(store, name="store")
 app.add_typer(keys, name="keys")
+app.add_typer(enrol.ca, name="ca", help="Issue, renew and revoke the certificates of a network.")
+app.add_typer(enrol.directory, name="directory", help="Change and sign the directory.")
+keys.command("make")(enrol.keys_make)
 
 T = TypeVar("T")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

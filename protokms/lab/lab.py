@@ -27,8 +27,9 @@ from protokms.config.link_tables import KINDS
 from protokms.config.load import AnyConfig, load, load_any
 from protokms.config.sections import AGENT, EdgeConfig, NodeConfig
 from protokms.config.tables import ConfigError
-from protokms.lab import pki, topology
+from protokms.enrol import pki
 from protokms.lab import plan as lab_plan
+from protokms.lab import topology
 from protokms.node import ports
 from transport import curve
 from transport.endpoint import Endpoint

@@ -14,7 +14,7 @@ from protokms.config.link_tables import KINDS
 from protokms.config.plugins import OPTIONS
 from protokms.config.sections import AGENT, QUANTUM_LINK
 from protokms.config.tables import Loose
-from protokms.lab import pki
+from protokms.enrol import pki
 from protokms.lab.topology import NodePlan, ProcessPlan, Topology
 from transport.endpoint import Endpoint, TcpEndpoint
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from protokms.client import SaeClient, SaeError, SaeKey
-from protokms.lab import pki, processes
+from protokms.enrol import pki
+from protokms.lab import processes
 from protokms.lab.topology import LinkPlan, NodePlan, Topology
 from tests.processes.real_lab import RealLab, eventually, has_keys
 

@@ -17,7 +17,7 @@ from actors.network.router import Router
 from actors.relay.outgoing import Outgoing
 from actors.sessions.transit import Transit
 from actors.storage.file import StoreFile
-from protokms.lab.pki import Authority
+from protokms.enrol.pki import Authority
 from tests.actors.ledger import test_peering_state as standing
 from tests.actors.ledger import test_shares as shares
 from tests.actors.relay import test_relay as hop
@@ -26,7 +26,7 @@ from tests.kit.mesh import Mesh, chain
 from tests.mutations.rewritten import Line, assert_noticed, breaks, patched
 from tests.networks import test_router as router
 from tests.networks import test_sessions_room as network
-from tests.protokms.lab import test_pki as pki
+from tests.protokms.enrol import test_pki as pki
 from tests.rules import test_rules_grants as given
 from tests.rules import test_rules_sealed as sealed
 from tests.rules import test_rules_stream as stream

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import structs
 
 from protokms.client import SaeClient, SaeError
+from protokms.enrol.pki import Authority
 from protokms.lab import bundle
 from protokms.lab import processes as lab_processes
-from protokms.lab.pki import Authority
 from protokms.lab.topology import LinkPlan, NodePlan, ProcessPlan, Topology
 from tests.processes.real_hosts import Host
 from tests.processes.real_lab import RealLab, drawn, eventually

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from protokms.client import SaeClient, SaeError, SaeKey
-from protokms.lab.pki import Authority
+from protokms.enrol.pki import Authority
 from transport.message import Secret
 
 KEY = bytes(range(32))

@@ -22,7 +22,8 @@ from etsi.http.options import HttpOptions
 from protokms.config import tls as config_tls
 from protokms.config.load import load
 from protokms.config.tables import Problem
-from protokms.lab import lab, pki, topology
+from protokms.enrol import pki
+from protokms.lab import lab, topology
 from tests.kit.checked import find_problems
 
 NOW = datetime.datetime.now(datetime.UTC)

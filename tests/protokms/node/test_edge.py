@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from protokms.lab import lab, pki, topology
+from protokms.enrol import pki
+from protokms.lab import lab, topology
 from protokms.node import ports
 from tests.kit.in_process import Start, eventually, processes
 

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from protokms.config import keyfiles
-from protokms.lab import pki
+from protokms.enrol import pki
 
 KME = "3f8b1c8e-6f52-4a04-9a6f-1f3f6f0d8a11"
 

@@ -1,0 +1,1 @@
+"""Enrolment: keys, certificates and the directory, made and changed for any network."""
