@@ -16,7 +16,7 @@ from rich.table import Table
 
 from protokms.commands.terminal import cell, say, say_lines
 from protokms.config.sections import FRONTS_MAX
-from protokms.lab import bundle, lab, topology
+from protokms.lab import bundle, change, lab, topology
 from protokms.lab import netns as lab_netns
 from protokms.lab import processes as lab_processes
 from protokms.lab import run as lab_run
@@ -25,6 +25,8 @@ from protokms.lab.wire import conditions
 from transport.explained import Explained
 
 app = typer.Typer(no_args_is_help=True)
+add = typer.Typer(no_args_is_help=True)
+app.add_typer(add, name="add", help="Add a node, an SAE or a link to a lab, also while it runs.")
 
 
 _FOLLOW_S = 0.2
@@ -388,6 +390,120 @@ def env(
         found = lab.access(folder.absolute(), sae)
     for name, value in zip(("URL", "CA", "CERT", "KEY"), found, strict=True):
         say(f"export SAE_{name}={shlex.quote(str(value))};")
+
+
+@add.command("sae")
+def add_sae(
+    folder: Folder,
+    sae: Annotated[str, typer.Argument(metavar="SAE", help="Its id, which nobody has.")],
+    node: Annotated[str, typer.Option("--at", help="Name of the node that serves it.")],
+    as_json: Json = False,
+) -> None:
+    """Enrol an SAE: key, certificate, a new directory; nodes that run take it at once.
+
+    Example: `protokms lab add sae lab sae-9 --at kms-2`
+    """
+    with _told():
+        told = change.add_sae(folder, sae, node)
+    _tell_change(f"{sae} is at home at {node}", told, folder, as_json)
+
+
+@add.command("node")
+def add_node(
+    folder: Folder,
+    node: Annotated[str, typer.Argument(metavar="NODE", help="Its name, which nobody has.")],
+    links: Annotated[
+        list[str] | None, typer.Option("--link", help="A node that a link leads to.")
+    ] = None,
+    saes: Annotated[list[str] | None, typer.Option("--sae", help="An SAE that it serves.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Enrol a node; its neighbours take the new link at a restart, which this does not do.
+
+    Example: `protokms lab add node lab kms-3 --link kms-2 --sae sae-3`
+    """
+    with _told():
+        told = change.add_node(folder, node, links or (), saes or ())
+    text = f"{node} is added; next: protokms lab start {folder} {node}"
+    _tell_change(text, told, folder, as_json)
+
+
+@add.command("link")
+def add_link(folder: Folder, one: Node, other: Node, as_json: Json = False) -> None:
+    """Join two nodes by an emulated quantum link; both take it at a restart.
+
+    Example: `protokms lab add link lab kms-1 kms-3`
+    """
+    with _told():
+        told = change.add_link(folder, one, other)
+    _tell_change(f"a link joins {one} and {other}", told, folder, as_json)
+
+
+@app.command()
+def renew(
+    folder: Folder,
+    who: Annotated[
+        str, typer.Argument(metavar="[WHO]", help="An SAE, a node or the controller; or all.")
+    ] = "",
+    rekey: Annotated[bool, typer.Option("--rekey", help="Draw other keys as well.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Renew certificates, which nodes that run take at once; the keys stay.
+
+    Whoever is revoked gets another key and certificate, if it is named.
+
+    Example: `protokms lab renew lab sae-1`
+    """
+    with _told():
+        told = change.renew(folder, who, rekey=rekey)
+    _tell_change(f"renewed: {who or 'all'}", told, folder, as_json)
+
+
+@app.command()
+def revoke(
+    folder: Folder,
+    who: Annotated[str, typer.Argument(metavar="WHO", help="An SAE, or the controller.")],
+    as_json: Json = False,
+) -> None:
+    """Let somebody in no more, at any node; connections that are open end.
+
+    Example: `protokms lab revoke lab sae-1`
+    """
+    with _told():
+        told = change.revoke(folder, who)
+    _tell_change(f"{who} is revoked", told, folder, as_json)
+
+
+@app.command()
+def remove(
+    folder: Folder,
+    sae: Annotated[str, typer.Argument(metavar="SAE", help="Id of the SAE.")],
+    as_json: Json = False,
+) -> None:
+    """Revoke an SAE, name it in the directory no more, and delete its key and certificate.
+
+    Example: `protokms lab remove lab sae-1`
+    """
+    with _told():
+        told = change.remove_sae(folder, sae)
+    _tell_change(f"{sae} is removed", told, folder, as_json)
+
+
+def _tell_change(text: str, told: change.Told, folder: Path, as_json: bool) -> None:
+    if as_json:
+        _print_json(msgspec.to_builtins(told))
+    else:
+        say(text)
+        if told.reloaded:
+            say(f"read at once by {', '.join(told.reloaded)}")
+        if told.away:
+            say(f"files only, read at the next start: {', '.join(told.away)} (not running here)")
+        for name in told.restart:
+            say(f"needs a restart: protokms lab restart {folder} {name}")
+    for name, reasons in told.trouble.items():
+        say(f"{name}: {'; '.join(reasons)}", err=True)
+    if told.trouble:
+        raise typer.Exit(1)
 
 
 @contextmanager

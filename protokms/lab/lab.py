@@ -20,14 +20,15 @@ import msgspec
 from msgspec import structs
 
 from actors.protocol import peers
+from etsi.http.options import SaeIdFrom
 from protokms.config import addresses, directory, interfaces, plugins
 from protokms.config.addresses import Place
-from protokms.config.keyfiles import BadFile, read_file, read_key, write_public, write_secret
+from protokms.config.keyfiles import BadFile, read_file, write_public, write_secret
 from protokms.config.link_tables import KINDS
 from protokms.config.load import AnyConfig, load, load_any
 from protokms.config.sections import AGENT, EdgeConfig, NodeConfig
 from protokms.config.tables import ConfigError
-from protokms.enrol import pki
+from protokms.enrol import directories, pki
 from protokms.lab import plan as lab_plan
 from protokms.lab import topology
 from protokms.node import ports
@@ -35,6 +36,7 @@ from transport import curve
 from transport.endpoint import Endpoint
 
 FILE = "lab.json"
+DIRECTORY = "directory.json"
 _LIMIT = 1 << 22  # octets of lab.json
 _SIBLINGS = 64
 _NAMED = 16  # SAEs in a message
@@ -138,7 +140,7 @@ def init(
     check_empty(folder)
     key = str(folder.absolute())
     try:
-        known = ports.free(key, _ports_of_siblings(folder))
+        known = ports.free(key, ports_of_siblings(folder))
         wanted = controller or bare or any(map(_has_agent, shape.nodes))
         name = _controller_id(shape) if wanted else ""
         placed = lab_plan.place(shape, known, bare=bare, controller=name)
@@ -192,10 +194,12 @@ def note_stores(folder: Path, names: Collection[str]) -> None:
         for node in lab.nodes
     ]
     if nodes != lab.nodes:
-        new = folder / f"{FILE}.new"
-        new.unlink(missing_ok=True)
-        write_public(new, octets(msgspec.structs.replace(lab, nodes=nodes)))
-        new.replace(folder / FILE)
+        save(folder, msgspec.structs.replace(lab, nodes=nodes))
+
+
+def save(folder: Path, lab: Lab) -> None:
+    """Write `lab.json` anew; whoever calls lets nobody else write."""
+    pki.replace_file(folder / FILE, octets(lab), write_public)
 
 
 def octets(lab: Lab) -> bytes:
@@ -249,17 +253,17 @@ def _write(folder: Path, placed: list[lab_plan.PlacedNode]) -> Lab:
         (folder / name).mkdir(mode=0o700)
     authority = pki.Authority.create(folder / "ca")
     pki.draw_signing_key(folder / "ca/signing.key", folder / "ca/signing.pub")
-    rows = tuple(_write_node(folder / node.name, node, authority) for node in placed)
+    rows = tuple(write_node(folder / node.name, node, authority) for node in placed)
     _write_link_secrets(folder, placed)
-    text = directory.octets_of(peers.Directory(serial=1, kmss=rows))
-    file = folder / "directory.json"
-    write_public(file, text)
-    signed = directory.sign(text, read_key(folder / "ca/signing.key"))
-    write_public(directory.signature_path(file), signed)
-    saes = [_write_sae(folder, node, sae, authority) for node in placed for sae in node.plan.saes]
+    directories.make(folder / DIRECTORY, folder / "ca/signing.key", rows)
+    saes = [
+        write_sae(folder, node.name, sae, authority, node.sae_id_from)
+        for node in placed
+        for sae in node.plan.saes
+    ]
     lab = Lab(
         ca="ca/ca.crt",
-        nodes=[_lab_node(node) for node in placed],
+        nodes=[row_of(node) for node in placed],
         saes=saes,
         controller=_write_controller(folder, controller, authority) if controller else None,
     )
@@ -267,7 +271,8 @@ def _write(folder: Path, placed: list[lab_plan.PlacedNode]) -> Lab:
     return lab
 
 
-def _write_node(home: Path, node: lab_plan.PlacedNode, authority: pki.Authority) -> peers.Kms:
+def write_node(home: Path, node: lab_plan.PlacedNode, authority: pki.Authority) -> peers.Kms:
+    """Make keys, certificate and configuration of a node; return its row of the directory."""
     pair = curve.create(home / "curve.key")
     publics = {}
     for process in node.plan.processes:
@@ -307,12 +312,13 @@ def _write_link_secrets(folder: Path, placed: list[lab_plan.PlacedNode]) -> None
                 write_public(fibre, lab_plan.fibre_text(link).encode())
 
 
-def _write_sae(
-    folder: Path, node: lab_plan.PlacedNode, sae: str, authority: pki.Authority
+def write_sae(
+    folder: Path, node: str, sae: str, authority: pki.Authority, source: SaeIdFrom
 ) -> LabSae:
+    """Make key and certificate of an SAE of a node."""
     stem = f"saes/{_file_name(sae)}"
-    made = LabSae(id=sae, node=node.name, cert=f"{stem}.crt", key=f"{stem}.key")
-    authority.client(folder / made.cert, folder / made.key, sae, node.sae_id_from)
+    made = LabSae(id=sae, node=node, cert=f"{stem}.crt", key=f"{stem}.key")
+    authority.client(folder / made.cert, folder / made.key, sae, source)
     return made
 
 
@@ -330,7 +336,8 @@ def _file_name(sae: str) -> str:
     return "_" + hashlib.sha256(sae.encode()).hexdigest()[:16]
 
 
-def _lab_node(node: lab_plan.PlacedNode) -> LabNode:
+def row_of(node: lab_plan.PlacedNode) -> LabNode:
+    """Return what `lab.json` says of a node."""
     https = Endpoint(node.plan.front[0], node.etsi014.port)
     agent = node.plan.place(AGENT)[0]
     host = node.plan.host if node.metrics.host in _ANY else node.metrics.host
@@ -364,7 +371,7 @@ def _clear(folder: Path, existed: bool) -> None:
         folder.rmdir()
 
 
-def _ports_of_siblings(folder: Path) -> set[int]:
+def ports_of_siblings(folder: Path) -> set[int]:
     """Find the ports of labs next to this one: those may be down now and up later."""
     taken: set[int] = set()
     try:

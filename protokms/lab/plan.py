@@ -150,7 +150,7 @@ def config_text(node: PlacedNode, publics: Mapping[str, str]) -> str:
     parts += [] if any(map(fronts.is_front, apart)) else [_FRONT.format(**values)]
     parts += [_AGENT.format(**values)] if node.etsi015 and AGENT not in apart else []
     parts += [_CORE.format(**values)]
-    parts += [_interface_text(it) if node.bare else _link_text(it, core=True) for it in here]
+    parts += [_interface_text(it) if node.bare else link_text(it, core=True) for it in here]
     for process in node.plan.processes:
         address, _ = node.processes[process.name]
         named = {
@@ -183,7 +183,7 @@ def edge_text(node: PlacedNode, process: ProcessPlan, core_public: str) -> str:
     parts += [_FRONT.format(**_values(node))] if front else []
     parts += [_AGENT.format(**_values(node))] if AGENT in process.actors else []
     here = [link for link in node.links if f"quantum_link/{link.peer}" in process.actors]
-    parts += [_interface_text(it) if node.bare else _link_text(it) for it in here]
+    parts += [_interface_text(it) if node.bare else link_text(it) for it in here]
     return _align("\n".join(parts))
 
 
@@ -230,7 +230,8 @@ def _values(node: PlacedNode) -> dict[str, str]:
     return {name: _toml(value) for name, value in values.items()}
 
 
-def _link_text(link: LinkEnd, *, core: bool = False) -> str:
+def link_text(link: LinkEnd, *, core: bool = False) -> str:
+    """Write one `[[link]]`, for core or for another process."""
     known = {"peer": link.peer, "module": link.module, "role": link.role}
     values = {name: _toml(value) for name, value in known.items()}
     values["number"] = f"interface = {link.number}\n" if core else ""
