@@ -18,7 +18,7 @@ from transport.binding import cannot_bind
 
 COMMANDS = [
     *("init", "up", "status", "down", "kill", "start", "export", "join", "env"),
-    *("netns", "cut", "mend", "logs", "restart"),
+    *("netns", "cut", "mend", "logs", "restart", "renew", "revoke", "remove"),
 ]
 
 URLS = ("etsi014", "metrics")
