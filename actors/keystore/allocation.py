@@ -343,13 +343,14 @@ class Allocation(Part):
     def _may_still(self, asked: Asked) -> bool:
         """Whether a request may have its bits after all that has changed while it waited for them.
 
-        SAEs may have moved, a row may deny them keys; and the limits of `local` grants must hold
-        after all that was answered meanwhile (R12).
+        SAEs may have moved, a row may deny them keys, or these bits; and the limits of `local`
+        grants must hold after all that was answered meanwhile (R12).
         """
         ask = asked.ask
         try:
             self._check_ends(ask.master, ask.slaves)
             self._gate.permit(ask.master, ask.slaves)
+            self._gate.check_paths(ask.master, ask.slaves)
             self._limits.check_stock(ask.master, ask.slaves, ask.number * ask.size)
             if self._options.mode == "local" and isinstance(ask, keys.GetKey):
                 self._limits.check(ask.master, ask.slaves, asked.octets)

@@ -204,7 +204,7 @@ class KeyStore(Actor):
         self.loading = Loading(
             self, self.read_rows, self.held, store=self.plan.peer, loaded=self.delivery.loaded
         )
-        self.gate = Gate(self, self.homes.get, self.plan.known)
+        self.gate = Gate(self, self.homes.get, self.plan.known, lambda: self.stream.paths)
         self.held_grants = HeldGrants(
             self,
             self.peer,

@@ -250,6 +250,7 @@ class Limits(Part):
         self._demand.named()
         stored = 0
         serves = not (self._peer.state.frozen or self._serving.stopped)
+        serves = serves and not self._gate.lacks_paths(ask.master, (ask.slave,))
         if self._peer.reachable and serves:
             there = self._shares.for_local(self._stream.stock)
             now = self._context.clock.now

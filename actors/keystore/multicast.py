@@ -55,7 +55,7 @@ class Round:
     asked: dict[str, None] = field(default_factory=dict)
     """Stores that may hold the grant: they take it back if it comes to nothing. In order."""
     limits: dict[str, frozenset[Limit]] = field(default_factory=dict)
-    """Limits of the slaves at each KMS, where there are any."""
+    """Limits of the slaves at each KMS, where there are any, or bits have to come a certain way."""
     unsure: set[str] = field(default_factory=set)
     """Stores that have not said yet whether these let them give so much: none is given before."""
 
@@ -127,7 +127,11 @@ class Multicast(Actor):
             shares.setdefault(self._homes[slave], []).append(slave)
         permit = partial(self._gate.permit, ask.master)
         found = {kms: frozenset(permit(tuple(some))) for kms, some in shares.items()}
-        limits = {kms: some for kms, some in found.items() if some}
+        limits = {
+            kms: some
+            for kms, some in found.items()
+            if some or self._gate.ways(ask.master, tuple(shares[kms]))
+        }
         total = ask.number * ask.size
         if len(self._open) >= ROUNDS_MAX or self._octets + total > OCTETS_MAX:
             raise Refused("busy", "too many requests for several KMSs at a time")
@@ -165,7 +169,7 @@ class Multicast(Actor):
     def _check_rate(self, grant: bytes, kms: str) -> None:
         """Ask whether a store would give so much now: its refusal would burn bits at the others.
 
-        It knows what its pairs have had; here nobody does (decision 0039).
+        It knows what its pairs have had, and how its bits came; here nobody does (decision 0039).
         """
         made = self._open[grant]
         left = made.until - self.system.now()

@@ -189,7 +189,8 @@ class Policy:
     the lowest `order` that names a pair decides. `max_bandwidth` is of each pair, or with `PER_SAE`
     among `masters` of each master for all its pairs under the rule; `stock_bits` is what may lie
     undelivered for a pair. Pairs of a larger `priority` have more turns while requests wait for
-    bits. `paths` is kept and does nothing: a store has bits for all pairs of two nodes.
+    bits. With `paths` of two or more a pair has keys only from a store all bits of which have to
+    come over so many disjoint paths.
     """
 
     order: int

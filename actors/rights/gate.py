@@ -7,7 +7,7 @@ from typing import NamedTuple
 from actors.base import Context, Later, Part, handles
 from actors.protocol import intent, keys, rights
 from actors.protocol.common import Failed, Refused
-from actors.rights.right import Home, Least, Limit, Most, Right, joint, right_of
+from actors.rights.right import Home, Least, Limit, Most, Right, Ways, joint, right_of
 from actors.rights.spending import NOTHING, Charge, Spending
 from transport.envelope import Address
 from transport.message import Message, local
@@ -42,10 +42,18 @@ class Gate(Part):
 
     What is known holds for `rights.FRESH_S`; so no row that was taken out lives on in a store of
     which a fresh `intent` knows nothing. `known`: to be used for good, where nobody keeps rows.
+    `paths` tells over how many disjoint paths every bit in store has come; without it that is of
+    no account, as where keys stay at one KMS.
     """
 
-    def __init__(self, context: Context, home: Home, known: rights.Rights | None = None) -> None:
-        self._context, self._home = context, home
+    def __init__(
+        self,
+        context: Context,
+        home: Home,
+        known: rights.Rights | None = None,
+        paths: Callable[[], int] | None = None,
+    ) -> None:
+        self._context, self._home, self._paths = context, home, paths
         self._intent = Address(intent.NAME, context.address.node)
         self._rights, self._asks = known, known is None
         self._asked_at, self._known_at = NEVER, NEVER
@@ -161,11 +169,32 @@ class Gate(Part):
     def check(self, master: str, slaves: tuple[str, ...], octets: int, ahead: int = 0) -> None:
         """Refuse these too if they may not have so many octets now: `over_rate`.
 
-        `ahead` are octets that are to be taken before.
+        And if the bits in store are not for them: `too_few_paths`. `ahead` are octets that are to
+        be taken before.
         """
+        self.check_paths(master, slaves)
         wait, limit = self._wait(master, slaves, octets, ahead)
         if limit and wait:
             raise self.refused("over_rate", f"{limit.rule} gives {limit.rate:,} bit/s")
+
+    def check_paths(self, master: str, slaves: tuple[str, ...]) -> None:
+        """Refuse pairs for which bits have to come over more paths: `too_few_paths`."""
+        if why := self.lacks_paths(master, slaves):
+            raise self.refused("too_few_paths", why)
+
+    def lacks_paths(self, master: str, slaves: tuple[str, ...]) -> str:
+        """Return why bits of this store are not for these; empty: they are."""
+        ways, there = self.ways(master, slaves), self._paths() if self._paths else None
+        if ways is None or there is None or ways.paths <= there:
+            return ""
+        return (
+            f"{ways.rule} wants bits that come over {ways.paths} disjoint paths, not {there}: "
+            f"`protokms session add --paths {ways.paths}`; a quantum link is one path"
+        )
+
+    def ways(self, master: str, slaves: tuple[str, ...]) -> Ways | None:
+        """Return over how many paths bits for these have to come; None: no row says."""
+        return self._joint(master, slaves).ways
 
     def _wait(
         self, master: str, slaves: tuple[str, ...], octets: int, ahead: int = 0

@@ -39,6 +39,14 @@ class Most:
 
 
 @dataclass(frozen=True, slots=True)
+class Ways:
+    """Only bits that came over at least `paths` disjoint paths; `rule` wants it so."""
+
+    rule: str
+    paths: int
+
+
+@dataclass(frozen=True, slots=True)
 class Least:
     """So many bit/s are kept for the pairs of an application."""
 
@@ -59,6 +67,7 @@ class Right:
     limits: tuple[Limit, ...] = ()
     least: Least | None = None
     stock: Most | None = None
+    ways: Ways | None = None
     weight: int = 1
 
 
@@ -86,6 +95,7 @@ def right_of(rights: Rights, master: str, slave: str, home: Home) -> Right:
         limits=tuple(limits),
         least=Least(entitled.id, least) if entitled and least else None,
         stock=Most(f"policy {rule.name}", stock // 8) if rule and stock is not None else None,
+        ways=Ways(f"policy {rule.name}", rule.policy.paths) if rule and rule.policy.paths else None,
         weight=min(1 + priority, WEIGHT_MAX),
     )
 
@@ -95,10 +105,12 @@ def joint(rights: Sequence[Right]) -> Right:
     if len(rights) == 1:
         return rights[0]
     lives = [it.ttl_s for it in rights if it.ttl_s is not None]
+    ways = [it.ways for it in rights if it.ways]
     return Right(
         no=next((it.no for it in rights if it.no), ""),
         ttl_s=min(lives, default=None),
         limits=tuple(dict.fromkeys(limit for it in rights for limit in it.limits)),
+        ways=max(ways, key=lambda it: it.paths, default=None),
         weight=min((it.weight for it in rights), default=1),
     )
 

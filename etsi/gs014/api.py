@@ -31,6 +31,7 @@ OVER_RATE = "over_rate"
 REFUSALS: dict[str, tuple[int, str, int]] = {
     OVER_RATE: (503, "", 1),
     "over_stock": (503, "", 5),
+    "too_few_paths": (503, "", 30),
     "no_keys": (503, "not enough key material for these SAEs now; ask again later", 1),
     "peer_down": (503, "the KME of the other SAE cannot be reached now", 2),
     "busy": (503, "too many requests at a time; ask again later", 1),

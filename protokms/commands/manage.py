@@ -317,6 +317,12 @@ def policy_add(
     priority: Annotated[
         int, typer.Option(min=0, max=(1 << 32) - 1, help="Larger: more turns while requests wait.")
     ] = 0,
+    paths: Annotated[
+        int,
+        typer.Option(
+            min=0, max=SHARES_MAX, help="Disjoint paths over which bits of a pair have to come."
+        ),
+    ] = 0,
     config: Config = None,
     the_lab: Lab = None,
     node: Node = None,
@@ -341,6 +347,7 @@ def policy_add(
         stock_bits=stock_bits,
         ttl_s=ttl,
         priority=priority,
+        paths=paths,
     )
     _ask(word, config, the_lab, node, as_json)
     if not as_json:
@@ -451,6 +458,7 @@ _POLICY = {
     "stock_bits": "unfetched bits",
     "ttl_s": "seconds to live",
     "priority": "priority",
+    "paths": "paths",
 }
 _ALARM = {
     "id": "id",

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from actors.keystore.options import StoreOptions
-from actors.protocol.limits import Switch, limit
+from actors.protocol.limits import SHARES_MAX, Switch, limit
 from actors.sessions.options import SessionOptions
 from etsi.gs014.options import Gs014Options
 from etsi.gs015.options import Applications, Gs015Options
@@ -246,6 +246,7 @@ Order = Annotated[int, limit(0, (1 << 32) - 1, "an order")]
 Bandwidth = Annotated[int, limit(0, (1 << 32) - 1, "bit/s")]
 PolicyTtl = Annotated[int, limit(1, 31_536_000, "seconds")]
 StockBits = Annotated[int, limit(0, 1 << 40, "bits")]
+PathsNeeded = Annotated[int, limit(0, SHARES_MAX, "disjoint paths")]
 Priority = Annotated[int, limit(0, (1 << 32) - 1, "a priority")]
 RateOf = Annotated[Literal["pair", "sae"], Meta(description="write pair or sae")]
 Parties = Annotated[
@@ -259,7 +260,8 @@ class PolicyRow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     The rule with the lowest `order` that names a pair decides; without one rules have 10, 20, ...
     as they stand in the file. `max_bandwidth` is bit/s of each pair, or of each master SAE for all
-    its pairs under the rule, as `rate_of` says; `stock_bits` is what may lie unfetched of a pair.
+    its pairs under the rule, as `rate_of` says; `stock_bits` is what may lie unfetched of a pair;
+    `paths` is over how many disjoint paths its bits have to come.
     """
 
     name: Name
@@ -272,6 +274,7 @@ class PolicyRow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stock_bits: StockBits | None = None
     ttl_s: PolicyTtl | None = None
     priority: Priority = 0
+    paths: PathsNeeded = 0
 
 
 class Process(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -113,7 +113,7 @@ async def _policy(
 def _told(rows: list[Entry]) -> list[dict[str, Any]]:
     """Write policies down in the order in which they are asked."""
     policies = [(it.policy.order, it.id, it.owner, it.policy) for it in rows if it.policy]
-    kept = ("order", "slaves", "allow", "max_bandwidth", "stock_bits", "ttl_s", "priority")
+    kept = ("order", "slaves", "allow", "max_bandwidth", "stock_bits", "ttl_s", "priority", "paths")
     return [
         {"name": name, "owner": owner}
         | {field: getattr(policy, field) for field in kept}

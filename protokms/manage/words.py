@@ -124,6 +124,7 @@ class AddPolicy(_Word, frozen=True, kw_only=True, tag="policy.add"):
     stock_bits: Annotated[int, Meta(ge=0, le=1 << 40)] | None = None
     ttl_s: Annotated[int, Meta(ge=1, le=31_536_000)] | None = None
     priority: _U32 = 0
+    paths: Annotated[int, Meta(ge=0, le=SHARES_MAX)] = 0
 
 
 class RemovePolicy(_Word, frozen=True, kw_only=True, tag="policy.remove"):

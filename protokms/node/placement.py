@@ -149,6 +149,7 @@ def policies_of(rows: Iterable[PolicyRow]) -> dict[str, intent.Policy]:
             stock_bits=row.stock_bits,
             ttl_s=row.ttl_s,
             priority=row.priority,
+            paths=row.paths,
         )
         for at, row in enumerate(rows, 1)
     }

@@ -75,6 +75,7 @@ CLEAR = {
     ("link.etsi004", "max_bit_s"): "what is asked of the stream; 0: as the device likes",
     ("link.etsi004", "min_bit_s"): "an offer of less is refused",
     ("policy", "name"): "of the rule, each once",
+    ("policy", "paths"): "over which bits of a pair have to come; else 503",
     ("process", "name"): "of the process, each once in a node",
     ("process", "actors"): "what lives there; all else lives in core",
     ("interface", "module"): "emulated, physical, or that of another package",

@@ -322,3 +322,86 @@ def test_requests_wait_with_the_weight_of_their_pair(monkeypatch: pytest.MonkeyP
         assert isinstance(kms.enc(master, slave), keys.Keys)
 
     assert weights == {("ann", "bob"): 4, ("amy", "bob"): 2, ("ann", "bert"): 1}
+
+
+RING = "n1-n2 n2-n3 n3-n4 n4-n5 n5-n6 n6-n1"
+PAIRS = {"ann": "n1", "amy": "n1", "bob": "n4", "bert": "n2"}
+FEW = (
+    "policy gold wants bits that come over 2 disjoint paths, not 1: "
+    "`protokms session add --paths 2`; a quantum link is one path"
+)
+
+
+TWO = Policy(1, ("ann",), ("*",), paths=2)
+
+
+def ring(paths: int = 1, rule: Policy = TWO) -> KmsNetwork:
+    kms = KmsNetwork(RING, saes=PAIRS, relay={"paths": paths}, policies={"n1": {"gold": rule}})
+    kms.advance(7.0)
+    return kms
+
+
+def stock(kms: KmsNetwork, master: str, slave: str) -> int:
+    ask = keys.GetStatus(master=master, slave=slave, size=32)
+    told = kms.cluster.ask(kms.store_of(master, slave), ask)
+    assert isinstance(told, keys.Stock), told
+    return told.stored
+
+
+def test_a_pair_that_wants_two_paths_has_keys_once_a_session_asks_for_them() -> None:
+    kms = ring()
+    assert isinstance(kms.enc("amy", "bob", wait=20.0), keys.Keys), "the rule names another"
+    once = kms.enc("ann", "bob")
+    assert (code(once), refused(once)) == ("too_few_paths", FEW)
+    assert stock(kms, "amy", "bob") > 0
+    assert stock(kms, "ann", "bob") == 0
+    assert isinstance(kms.enc("bob", "ann"), keys.Keys), "that is for the other node to say"
+
+    assert isinstance(kms.want(intent.Link(intent.VIRT, "n1", "n4", n=2)), Written)
+    kms.advance(10.0)
+
+    get = keys.GetKey(master="ann", slaves=("bob",), number=1, size=32, provenance=True)
+    made = kms.cluster.ask("key_store/n4@n1", get, 10.0)
+    assert isinstance(made, keys.Keys)
+    assert all(len(via.paths) == 2 for via in made.provenance)
+    assert stock(kms, "ann", "bob") > 0
+    assert isinstance(kms.dec("bob", "ann", made.grant), keys.KeysWithIds)
+
+
+def test_a_node_that_splits_all_its_keys_serves_such_a_pair_from_the_first_request() -> None:
+    kms = ring(paths=2)
+
+    assert isinstance(kms.enc("ann", "bob", wait=20.0), keys.Keys)
+
+
+def test_a_quantum_link_is_one_path_and_two_saes_of_a_kms_need_none() -> None:
+    kms = ring()
+
+    assert refused(kms.enc("ann", "bert")) == FEW
+    assert stock(kms, "ann", "bert") == 0
+    assert isinstance(kms.enc("ann", "amy"), keys.Keys)
+
+
+def test_of_keys_at_several_kmss_none_burns_bits_for_one_that_lacks_paths() -> None:
+    kms = ring(rule=Policy(1, ("ann",), ("bob",), paths=2))
+    assert isinstance(kms.enc("amy", "bob", wait=20.0), keys.Keys)
+    before = stock(kms, "ann", "bert")
+
+    several = kms.enc("ann", "bert", "bob")
+
+    assert (code(several), refused(several)) == ("too_few_paths", FEW)
+    assert stock(kms, "ann", "bert") >= before
+
+
+def test_requests_that_wait_for_bits_are_asked_again_over_how_many_paths_these_came() -> None:
+    kms = ring(rule=Policy(1, ("ann",), ("bert",)))
+    desk = kms.cluster.probe("etsi014@n1")
+    get = keys.GetKey(master="ann", slaves=("bert",), number=1, size=32)
+    desk.question("key_store/n2@n1", get)
+    edit = Edit(intent.PUT, intent.POLICY, "x", policy=Policy(0, ("ann",), ("bert",), paths=2))
+    desk.question("intent@n1", Write(owner=intent.CLI, edits=(edit,)))
+    kms.advance(2.0)
+
+    assert len(desk.of(keys.Keys)) + len(desk.of(Failed)) == 1
+    assert {it.code for it in desk.of(Failed)} <= {"too_few_paths"}
+    assert code(kms.enc("ann", "bert")) == "too_few_paths"

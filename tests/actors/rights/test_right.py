@@ -6,7 +6,7 @@ import pytest
 
 from actors.protocol.intent import PER_SAE, Application, Policy
 from actors.protocol.rights import Entitled, Rights, Rule
-from actors.rights.right import Least, Most, joint, right_of
+from actors.rights.right import Least, Most, Ways, joint, right_of
 
 HOMES = {"ann": "a", "bob": "b", "bert": "b"}
 ANN, ID = "ann", "c3d7f0aa-8d3c-4f1d-b7d9-000000000001"
@@ -158,6 +158,20 @@ def test_the_rate_of_an_sae_has_one_scope_for_all_its_pairs_and_each_sae_its_own
     assert one.limits[0].scope != other.limits[0].scope
     assert joint([one, same]).limits == one.limits
     assert one.stock == Most("policy gold", 10)
+
+
+@pytest.mark.parametrize(("one", "other"), list(product((0, 1, 2, 3), repeat=2)))
+def test_of_keys_for_several_the_rule_with_most_paths_counts(one: int, other: int) -> None:
+    rules = (
+        Rule("gold", Policy(0, ("*",), ("bob",), paths=one)),
+        Rule("silver", Policy(1, ("*",), ("bert",), paths=other)),
+    )
+    rights = Rights(controlled=False, entitled={}, rules=rules)
+    each = [right_of(rights, ANN, slave, HOMES.get) for slave in ("bob", "bert")]
+
+    assert each[0].ways == (Ways("policy gold", one) if one else None)
+    several = joint(each).ways
+    assert (several.paths if several else 0) == max(one, other)
 
 
 def test_the_mark_of_a_rate_names_nobody() -> None:

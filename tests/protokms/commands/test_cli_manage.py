@@ -48,6 +48,7 @@ POLICY = {
     "stock_bits": None,
     "ttl_s": None,
     "priority": 0,
+    "paths": 0,
 }
 ANSWERS: dict[type, dict[str, Any]] = {
     words.AddSession: {"session": SESSION},
@@ -414,7 +415,7 @@ def test_policies_are_added_listed_and_removed(a_lab: Path, asked: Asked) -> Non
 
     assert run("policy", "add", "guests", "--order", "5", *who, "--deny", *where)[0] == 0
     rate = ("--max-bandwidth", "1024", "--per-sae")
-    limits = (*rate, "--ttl", "60", "--stock-bits", "8192", "--priority", "3")
+    limits = (*rate, "--ttl", "60", "--stock-bits", "8192", "--priority", "3", "--paths", "2")
     assert run("policy", "add", "gold", "--order", "1", *who, *limits, *where)[0] == 0
     assert run("policy", "remove", "guests", *where)[0] == 0
     status, out, _ = run("policy", "list", *where)
@@ -431,6 +432,7 @@ def test_policies_are_added_listed_and_removed(a_lab: Path, asked: Asked) -> Non
             stock_bits=8192,
             ttl_s=60,
             priority=3,
+            paths=2,
             **terms,
         ),
         words.RemovePolicy(name="guests"),

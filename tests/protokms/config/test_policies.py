@@ -61,13 +61,14 @@ def test_rules_stand_in_the_order_of_the_file(file: Path) -> None:
 
 
 def test_a_rate_may_be_of_each_sae_and_a_stock_and_a_priority_be_given(file: Path) -> None:
-    more = 'max_bandwidth = 4096\nrate_of = "sae"\nstock_bits = 8192\npriority = 3'
+    more = 'max_bandwidth = 4096\nrate_of = "sae"\nstock_bits = 8192\npriority = 3\npaths = 2'
     file.write_text(file.read_text().replace("max_bandwidth = 4096", more))
 
     gold = policies(file)["gold"]
 
     assert gold.masters == ("sae-1", PER_SAE)
     assert (gold.max_bandwidth, gold.stock_bits, gold.priority) == (4096, 8192, 3)
+    assert gold.paths == 2
 
 
 def test_an_order_may_be_given(file: Path) -> None:
@@ -90,6 +91,7 @@ def test_an_order_may_be_given(file: Path) -> None:
         ("ttl_s = 60", "ttl_s = 0", "policy[0].ttl_s"),
         ("max_bandwidth = 4096", "max_bandwidth = -1", "policy[0].max_bandwidth"),
         ("max_bandwidth = 4096", "priority = -1", "policy[0].priority"),
+        ("max_bandwidth = 4096", "paths = 9", "policy[0].paths"),
         ("max_bandwidth = 4096", "stock_bits = -1", "policy[0].stock_bits"),
         ("max_bandwidth = 4096", 'rate_of = "node"', "policy[0].rate_of"),
         ("max_bandwidth = 4096", "weight = 1", "policy[0].weight"),
