@@ -66,8 +66,8 @@ def wrong(words: list[str]) -> list[str]:
         return [] if len(words) == 3 else ["a reload is of one file"]
     found: Any = typer.main.get_command(app)
     rest = list(words)
-    while hasattr(found, "commands"):
-        below = found.commands.get(rest[0]) if rest else None
+    while hasattr(found, "get_command"):
+        below = found.get_command(typer.Context(found), rest[0]) if rest else None
         if below is None:
             return [f"there is no {' '.join(words)}"]
         found, rest = below, rest[1:]

@@ -25,7 +25,7 @@ _RATE_MIN, _RATE_MAX = 100.0, 1e6
 _DEVICE_MIN, _DEVICE_MAX = 1e3, 1e8
 """Bit/s of a QKD device, or of what is to come."""
 
-app = typer.Typer(no_args_is_help=True, help="Measure this machine; a benchmark is never a test.")
+app = typer.Typer()
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seconds = Annotated[float, typer.Option(help="Seconds each measurement takes.", min=0.5, max=600)]

@@ -20,10 +20,7 @@ from protokms.controller.restconf import Identity, RestconfError, Unanswered
 from protokms.controller.rows import APPLICATIONS, ID, KEYS, LINKS
 from protokms.lab import lab
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Bring a network to a desired state, as a controller (ETSI GS QKD 015).",
-)
+app = typer.Typer()
 
 REFUSED, MISUSED, NOT_IN_STEP = 1, 2, 3
 """Exit statuses; 0: all is as it is to be."""

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
@@ -12,6 +11,7 @@ import typer
 
 from actors.protocol import peers
 from etsi.http.options import id_fault
+from protokms.commands.key_kinds import Kind
 from protokms.commands.terminal import say_lines
 from protokms.config import directory as config_directory
 from protokms.enrol import directories, pki
@@ -27,16 +27,6 @@ Cert = Annotated[Path, typer.Argument(metavar="CERT", help="Certificate of this 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The directory, JSON.")]
 Key = Annotated[Path, typer.Option("--key", help="Signing key of the CA, ca/signing.key.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-class Kind(StrEnum):
-    """What a key is for."""
-
-    signing = "signing"
-    curve = "curve"
-    process = "process"
-    link = "link"
-    node = "node"
 
 
 @ca.command("init")
@@ -256,18 +246,8 @@ def directory_sign(
     _tell(f"{over or file}: serial {made.serial}", _row(made), as_json)
 
 
-def keys_make(
-    kind: Annotated[Kind, typer.Argument(help="What it is for.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Made with mode 0600.")],
-    as_json: Json = False,
-) -> None:
-    """Draw a key and write it to a new file; of `signing` and `curve` print the public half.
-
-    `signing`: a node or a CA signs with it. `curve`: of one process. `process`: seals bits between
-    core and another process. `link`: authenticates datagrams of a link. `node`: seals the store.
-
-    Example: `protokms keys make curve kms-1/curve.key`
-    """
+def keys_make(kind: Kind, file: Path, *, as_json: bool) -> None:
+    """Draw a key and write it to a new file; of `signing` and `curve` print the public half."""
     public = ""
     with _told():
         if file.exists():

@@ -24,22 +24,13 @@ from protokms.lab.run import NODE_S, READY_S, NodeState
 from protokms.lab.wire import conditions
 from transport.explained import Explained
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer()
 add = typer.Typer(no_args_is_help=True)
 app.add_typer(add, name="add", help="Add a node, an SAE or a link to a lab, also while it runs.")
 
 
 _FOLLOW_S = 0.2
 _HOW = "lab init --hosts, then lab netns"
-
-
-class Shape(StrEnum):
-    """How the quantum links of a lab lie."""
-
-    chain = "chain"
-    ring = "ring"
-    star = "star"
-    mesh = "mesh"
 
 
 class Wire(StrEnum):

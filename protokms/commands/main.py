@@ -8,13 +8,13 @@ from typing import Annotated, TypeVar
 import typer
 
 from protokms import release
-from protokms.commands import bench, controller, enrol, lab, manage, sae
-from protokms.commands.demo import show
+from protokms.commands.key_kinds import Kind
+from protokms.commands.later import later
+from protokms.commands.shape import Shape
 from protokms.commands.terminal import say, say_lines
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,  # locals may hold keys
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -22,21 +22,61 @@ app = typer.Typer(
 )
 store = typer.Typer(no_args_is_help=True, help="Look at, or give up, the store of one peer.")
 keys = typer.Typer(no_args_is_help=True, help="Make keys, or change the one that seals a store.")
-app.add_typer(lab.app, name="lab", help="Make and run networks of nodes on this machine.")
-app.add_typer(bench.app, name="bench")
-app.add_typer(sae.app, name="sae", help="Fetch keys as an application would (ETSI GS QKD 014).")
-app.add_typer(controller.app, name="controller")
-app.add_typer(manage.session, name="session")
-app.add_typer(manage.route, name="route")
-app.add_typer(manage.peer, name="peer")
-app.add_typer(manage.link, name="link")
-app.add_typer(manage.alarm, name="alarm")
-app.add_typer(manage.policy, name="policy")
+app.add_typer(
+    later("protokms.commands.lab", "app", "Make and run networks of nodes on this machine."),
+    name="lab",
+)
+app.add_typer(
+    later("protokms.commands.bench", "app", "Measure this machine; a benchmark is never a test."),
+    name="bench",
+)
+app.add_typer(
+    later("protokms.commands.sae", "app", "Fetch keys as an application would (ETSI GS QKD 014)."),
+    name="sae",
+)
+app.add_typer(
+    later(
+        "protokms.commands.controller",
+        "app",
+        "Bring a network to a desired state, as a controller (ETSI GS QKD 015).",
+    ),
+    name="controller",
+)
+app.add_typer(
+    later("protokms.commands.manage", "session", "Sessions: bits kept in store with distant KMSs."),
+    name="session",
+)
+app.add_typer(
+    later("protokms.commands.manage", "route", "Paths over trusted nodes, as a node sees them."),
+    name="route",
+)
+app.add_typer(
+    later("protokms.commands.manage", "peer", "The other KMSs of the network."), name="peer"
+)
+app.add_typer(
+    later("protokms.commands.manage", "link", "The stores of a node, and what fills them."),
+    name="link",
+)
+app.add_typer(
+    later("protokms.commands.manage", "alarm", "What is wrong at a node, and what to do."),
+    name="alarm",
+)
+app.add_typer(
+    later("protokms.commands.manage", "policy", "Which SAEs have keys with which, and how many."),
+    name="policy",
+)
 app.add_typer(store, name="store")
 app.add_typer(keys, name="keys")
-app.add_typer(enrol.ca, name="ca", help="Issue, renew and revoke the certificates of a network.")
-app.add_typer(enrol.directory, name="directory", help="Change and sign the directory.")
-keys.command("make")(enrol.keys_make)
+app.add_typer(
+    later(
+        "protokms.commands.enrol", "ca", "Issue, renew and revoke the certificates of a network."
+    ),
+    name="ca",
+)
+app.add_typer(
+    later("protokms.commands.enrol", "directory", "Change and sign the directory."),
+    name="directory",
+)
 
 T = TypeVar("T")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -57,8 +97,8 @@ def root(
 def demo(
     nodes: Annotated[int, typer.Option(min=2, max=16, help="How many nodes.")] = 3,
     shape: Annotated[
-        lab.Shape, typer.Option("--topology", help="How their quantum links lie.")
-    ] = lab.Shape.chain,
+        Shape, typer.Option("--topology", help="How their quantum links lie.")
+    ] = Shape.chain,
     number: Annotated[
         int, typer.Option("--keys", min=1, max=128, help="Keys for the two applications.")
     ] = 5,
@@ -72,6 +112,7 @@ def demo(
 
     Example: `protokms demo --nodes 6 --topology ring`
     """
+    from protokms.commands.demo import show  # noqa: PLC0415
     from protokms.lab.demo import DemoFailed, run_demo  # noqa: PLC0415
     from protokms.node import logs  # noqa: PLC0415 -- these load a whole node
 
@@ -198,6 +239,24 @@ def store_reset(
     gone = _kept_up(lambda: upkeep.reset_store(config, peer))
     text = f"{gone} rows of the store shared with {peer} are destroyed"
     say(json.dumps({"peer": peer, "rows": gone}) if as_json else text)
+
+
+@keys.command("make")
+def keys_make(
+    kind: Annotated[Kind, typer.Argument(help="What it is for.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Made with mode 0600.")],
+    as_json: Json = False,
+) -> None:
+    """Draw a key and write it to a new file; of `signing` and `curve` print the public half.
+
+    `signing`: a node or a CA signs with it. `curve`: of one process. `process`: seals bits between
+    core and another process. `link`: authenticates datagrams of a link. `node`: seals the store.
+
+    Example: `protokms keys make curve kms-1/curve.key`
+    """
+    from protokms.commands import enrol  # noqa: PLC0415 -- heavy, and only this command needs it
+
+    enrol.keys_make(kind, file, as_json=as_json)
 
 
 @keys.command("rotate")

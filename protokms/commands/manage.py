@@ -21,12 +21,12 @@ from protokms.manage import words
 from protokms.manage.client import ManageFailed
 from protokms.manage.wanted import KEPT
 
-session = typer.Typer(no_args_is_help=True, help="Sessions: bits kept in store with distant KMSs.")
-route = typer.Typer(no_args_is_help=True, help="Paths over trusted nodes, as a node sees them.")
-peer = typer.Typer(no_args_is_help=True, help="The other KMSs of the network.")
-link = typer.Typer(no_args_is_help=True, help="The stores of a node, and what fills them.")
-policy = typer.Typer(no_args_is_help=True, help="Which SAEs have keys with which, and how many.")
-alarm = typer.Typer(no_args_is_help=True, help="What is wrong at a node, and what to do.")
+session = typer.Typer()
+route = typer.Typer()
+peer = typer.Typer()
+link = typer.Typer()
+policy = typer.Typer()
+alarm = typer.Typer()
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="Configuration of the node to ask, TOML.")

@@ -16,7 +16,7 @@ from protokms.commands.terminal import cell, say
 from protokms.lab import lab
 from protokms.lab.lab import Access
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer()
 
 _OR_LAB = "or name a lab with --lab and --as"
 Url = Annotated[

@@ -51,8 +51,10 @@ def run(*args: str) -> tuple[int, str, str]:
 
 
 def all_commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
+    context = typer.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if hasattr(command, "list_commands"):
             yield from all_commands(command, (*path, name))
         else:
             yield *path, name
