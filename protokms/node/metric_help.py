@@ -71,7 +71,7 @@ HELP = {
     "protokms_relay_refused": "Frames of the neighbour that were not taken; bad_tag: the frame was changed on its way.",
     "protokms_relay_waiting": "Chunks in queues for the neighbour, or sent and not acknowledged.",
     "protokms_reloads": "Reloads: done, or refused when something was bad and kept its last value, or a process of the node was not reached.",
-    "protokms_rights_refused": "Requests that a policy or an application does not let pass: not_permitted, over_rate or over_stock.",
+    "protokms_rights_refused": "Requests that a policy or an application does not let pass: not_permitted, over_rate, over_stock or too_few_paths.",
     "protokms_series_dropped": "Series past the limit.",
     "protokms_series_peers_summed": "Peers that have no series of their own past the limit: their counters are in those of the peer (others).",
     "protokms_session_failures": "Times a session could not be set up.",
