@@ -46,6 +46,7 @@ class Breakable:
     _boots: dict[str, int]
     _places: dict[Address, Inbox]
     _doom: dict[str, tuple[int, bool]]
+    _unreadable: dict[str, int]
 
     # Wires
 
@@ -199,6 +200,19 @@ class Breakable:
     def slices(self, node: str) -> tuple[float, int]:
         """Tell how late rows read beside the actors come at a node, and how many at most."""
         return self._slices[node]
+
+    def fail_to_read(self, node: str, n: int = 1) -> None:
+        """Let the `n`-th read of rows by their ids from now end the node: a row does not open."""
+        self._unreadable[node] = n
+
+    def fails_to_read(self, system: StepSystem) -> bool:
+        """Kill the node here if `fail_to_read` said so; true if it is dead now."""
+        n = self._unreadable.pop(system.node, 0)
+        if n == 1:
+            self.crash(system.node)
+        elif n:
+            self._unreadable[system.node] = n - 1
+        return not system.alive
 
     def boundary(self, system: StepSystem, *, before: bool) -> bool:
         """Kill the node here if `crash_at_commit` said so; true if it is dead now."""
