@@ -101,7 +101,8 @@ class KeyStore(Actor):
 
     def started(self) -> None:
         """Load, then ask the peer where it stands, and which bits may be used."""
-        self.load(Shelf(self.system.load(self.plan.peer)))
+        rows = self.system.load(self.plan.peer)
+        self.load(Shelf(rows, self.plan.peer, self.system.picked))
         self.go_on(self.options.tick_s, Tick())
         self.commits.submit()
         self.tell(Address("peer_manager", self.system.node), Subscribe())
@@ -162,6 +163,8 @@ class KeyStore(Actor):
         self.segments = Segments(
             self,
             self.peer,
+            commits=self.commits,
+            pick=self.pick_rows,
             stream=self.stream,
             supply=self.supply,
             lease_octets=self.lease_octets,

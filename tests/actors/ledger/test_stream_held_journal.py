@@ -91,6 +91,8 @@ def test_octets_are_taken_front_to_back_over_segments_and_blanked() -> None:
     for batch in (0, 2):
         it.enter(SegmentId(1, batch), bytes([batch + 1]) * 1000, write_bits=True)
         it.lease_next(0.0)
+        (lacks,) = it.take_lacking()
+        it.bring(lacks, bytes([batch + 1]) * 1000)
         it.lease_held(SegmentId(1, batch))
 
     first, one = it.take(600, 1.0)
@@ -108,7 +110,7 @@ def test_octets_are_taken_front_to_back_over_segments_and_blanked() -> None:
 
 
 def test_used_ranges_are_merged_and_overlaps_found() -> None:
-    segment = Segment(SegmentId(0, 1), bytearray(b"x" * 100), owned=False)
+    segment = Segment(SegmentId(0, 1), 100, owned=False)
     for start, end in ((0, 10), (10, 20), (50, 60), (20, 30), (60, 70)):
         segment.mark(start, end)
 
@@ -123,7 +125,7 @@ def test_used_ranges_in_any_order_are_those_of_a_set_of_octets() -> None:
     dice = random.Random(7)
     for _ in range(200):
         size = dice.choice([8, 30, 200])
-        segment, gone = Segment(SegmentId(0, 1), bytearray(size), owned=False), set[int]()
+        segment, gone = Segment(SegmentId(0, 1), size, owned=False), set[int]()
         for _ in range(30):
             start = dice.randrange(size)
             end = min(size, start + dice.choice([1, 2, 3, size]))
