@@ -88,6 +88,8 @@ class Stream:
             self.burn(segment)  # R6: after any start the rest of every lease is burnt
         elif segment.leased:
             self._lack(segment)
+        elif segment.used:  # nobody leased that: it may not be blank on the disk yet
+            self._dirty.add(name)
 
     def enter(self, name: SegmentId, octets: bytes, *, write_bits: bool, way: Way = LINK) -> None:
         """A confirmed batch becomes a segment; its first owner follows from its number (R5).

@@ -42,6 +42,7 @@ class Breakable:
     _clocks: dict[str, NodeClock]
     _commit_s: dict[str, float]
     _slices: dict[str, tuple[float, int]]
+    _pick_s: dict[str, float]
     _lives: dict[str, int]
     _boots: dict[str, int]
     _places: dict[Address, Inbox]
@@ -81,7 +82,7 @@ class Breakable:
         become durable though nobody hears of it; `durable` is the share of them that does, and
         the last are lost.
         """
-        self._doom.pop(node, None)
+        self.forget_doom(node)
         self.net.leave(node)
         for hear in self.obituaries:
             hear(node)
@@ -94,8 +95,9 @@ class Breakable:
         self._doom[node] = n, before
 
     def forget_doom(self, node: str) -> None:
-        """Undo `crash_at_commit`."""
+        """Undo `crash_at_commit` and `fail_to_read`."""
         self._doom.pop(node, None)
+        self._unreadable.pop(node, None)
 
     def start(self, node: str) -> None:
         """Run the node's recipe on what is durable."""
@@ -162,6 +164,10 @@ class Breakable:
         """Let rows read beside the actors come so late, and so few at a time, from now on."""
         self._slices[node] = seconds, most
 
+    def slow_picks(self, node: str, seconds: float) -> None:
+        """Let rows read by their ids beside the actors come so late from now on."""
+        self._pick_s[node] = seconds
+
     def backup(self, node: str) -> object:
         """Return a copy of all that is durable at a node."""
         return self._disks[node].backup()
@@ -200,6 +206,10 @@ class Breakable:
     def slices(self, node: str) -> tuple[float, int]:
         """Tell how late rows read beside the actors come at a node, and how many at most."""
         return self._slices[node]
+
+    def pick_s(self, node: str) -> float:
+        """Tell how late rows read by their ids come at a node."""
+        return self._pick_s[node]
 
     def fail_to_read(self, node: str, n: int = 1) -> None:
         """Let the `n`-th read of rows by their ids from now end the node: a row does not open."""

@@ -146,7 +146,7 @@ class StepSystem:
 
     def pick(self, owner: Address, rows: Picked, into: Finds, token: int) -> None:
         """Read durable rows by their ids in a step of its own, before commits or after them."""
-        wait, _ = self.cluster.slices(self.node)
+        wait = self.cluster.pick_s(self.node)
         lane = ("picks", self.node, self._life)
         step = partial(self._pick, owner, rows, into, token)
         if wait:
