@@ -445,6 +445,7 @@ class KeyStore(Actor):
     def _wipe(self) -> None:
         """Blank on disk what is blank in memory; every place of a grant is known there then."""
         self.stream.wipe()
+        self.segments.read_lacking()
         self.held.mark()
 
     def stopped(self) -> None:

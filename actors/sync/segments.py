@@ -79,7 +79,7 @@ class Segments(Part):
         wanted = min(self._ahead, self._most)
         while ahead < wanted and (segment := self._stream.lease_next(now)):
             ahead += segment.free
-        self._read_lacking()
+        self.read_lacking()
 
     def lease_more(self, needed: int) -> None:
         """Somebody waits for a lease: have more ahead from now on, for a while."""
@@ -99,7 +99,7 @@ class Segments(Part):
         if held:
             head = self._peer.state.head()
             self._peer.say(blocks.LeaseHeld(head=head, segments=held))
-        self._read_lacking()
+        self.read_lacking()
 
     @handles(blocks.LeaseHeld)
     def on_lease_held(self, word: blocks.LeaseHeld) -> None:
@@ -107,8 +107,8 @@ class Segments(Part):
         for name in word.segments:
             self._stream.lease_held(name)
 
-    def _read_lacking(self) -> None:
-        """Have octets read of what is leased, once the lease and they are durable."""
+    def read_lacking(self) -> None:
+        """Have octets read that must be in memory, once the reason and they are durable."""
         lacking = self._stream.take_lacking()
         if lacking:
             ids = tuple(segment_key(segment.id) for segment in lacking)
@@ -213,4 +213,3 @@ class Segments(Part):
         """Lease less ahead when nobody has waited; burn what nobody uses."""
         self._ahead = max(self._ahead_least, self._ahead * 7 // 8)
         self._stream.burn_idle(now.now - IDLE_BURN_S)
-        self._read_lacking()

@@ -265,3 +265,18 @@ def test_what_lies_on_the_disk_is_the_same_at_both_ends() -> None:
     for name, segment in a.stream.segments.items():
         assert octets_of(a, segment) == octets_of(b, b.stream.segments[name])
         assert any(octets_of(a, segment))
+
+
+def test_octets_that_a_word_names_before_they_are_leased_go_from_the_disk_too() -> None:
+    pair = stocked()
+    b = pair.store("b")
+    segment = next(it for it in b.stream.segments.values() if not it.owned and not it.leased)
+    place = Piece(segment.id.holder, segment.id.batch, 100, 64)
+    octets = octets_of(b, segment)[100:164]
+    b.stream.mark((place,))
+    pair.cluster.cut("a", "b")
+    pair.cluster.advance(2 * b.options.wipe_s + 10.0)
+
+    assert any(octets)
+    assert not any(octets in secret for secret in pair.secrets("b"))
+    assert not b.stream.owes
