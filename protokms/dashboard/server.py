@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from protokms.dashboard.collector import picture
 from protokms.dashboard.guards import refusal
@@ -35,7 +36,7 @@ _KINDS = {
     "dashboard.css": "text/css",
 }
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_BUTTONS: dict[str, Callable[[Path, str], object]] = {"kill": lab_run.kill, "start": lab_run.start}
 
 
 class Dashboard:
@@ -58,7 +59,7 @@ class Dashboard:
         made.cleanup_ctx.append(self._looking)
         return made
 
-    def _guarded(self) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+    def _guarded(self) -> Middleware:
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             writes = request.method not in {"GET", "HEAD"}
@@ -96,7 +97,7 @@ class Dashboard:
     async def _act(self, request: web.Request) -> web.Response:
         try:
             asked = json.loads(await request.text())
-            do = {"kill": lab_run.kill, "start": lab_run.start}[asked["do"]]
+            do = _BUTTONS[asked["do"]]
             node = str(asked["node"])
         except (ValueError, KeyError, TypeError):
             return web.Response(status=400, text="not a button of this page", headers=_HEADERS)
