@@ -57,7 +57,7 @@ function draw({ nodes, links }) {
     const [one, other] = ends.map((name) => at.get(name));
     if (!one || !other) continue;
     shape("line", { x1: one[0], y1: one[1], x2: other[0], y2: other[1], class: bits ? "" : "empty" });
-    shape("text", { x: (one[0] + other[0]) / 2, y: (one[1] + other[1]) / 2 }, `${bits} bits`);
+    shape("text", { x: (one[0] + other[0]) / 2, y: (one[1] + other[1]) / 2 }, `${bits.toLocaleString("en")} bits`);
   }
   for (const { name, ready } of nodes) {
     const [x, y] = at.get(name);
@@ -73,6 +73,8 @@ source.addEventListener("message", ({ data }) => {
   if (by("said").textContent.startsWith("waiting") || by("said").textContent.startsWith("no answer")) by("said").textContent = "live";
   draw(told);
   rows(told.nodes);
+  by("links").replaceChildren(...told.links.map(({ ends, bits }) =>
+    item(`${ends.join(" – ")}: ${bits.toLocaleString("en")} bits in store`)));
   by("sessions").replaceChildren(...told.sessions.map((s) => {
     const way = s.paths.map((path) => path.join(" → ")).join("; ") || "no path";
     note(`${s.from} to ${s.to}`, `${s.state}, ${way}`);
