@@ -168,9 +168,9 @@ def dashboard(
 
     with _told():
         lab.read(folder)
-        say(f"http://{server.LOOPBACK}:{port}/ until interrupted")
+        address = f"http://{server.LOOPBACK}:{port}/ until interrupted"
         try:
-            server.serve(folder, port)
+            server.serve(folder, port, lambda: say(address))
         except OSError as why:
             say(f"port {port}: {why.strerror or why}", err=True)
             raise typer.Exit(1) from None

@@ -134,10 +134,17 @@ async def _background(work: Awaitable[None]) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def serve(folder: Path, port: int) -> None:
-    """Serve on loopback until interrupted."""
+def serve(folder: Path, port: int, up: Callable[[], None]) -> None:
+    """Serve on loopback until interrupted; call `up` once it listens."""
 
     async def made() -> web.Application:
         return Dashboard(folder, port).app()
 
-    web.run_app(made(), host=LOOPBACK, port=port, print=None, access_log=None, shutdown_timeout=1)
+    web.run_app(
+        made(),
+        host=LOOPBACK,
+        port=port,
+        print=lambda _text: up(),
+        access_log=None,
+        shutdown_timeout=1,
+    )
