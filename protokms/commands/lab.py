@@ -156,27 +156,6 @@ def status(folder: Folder, as_json: Json = False) -> None:
 
 
 @app.command()
-def dashboard(
-    folder: Folder,
-    port: Annotated[int, typer.Option(min=1, max=65_535, help="TCP port on 127.0.0.1.")] = 8080,
-) -> None:
-    """Serve a live page of this lab on loopback, with buttons that kill and start nodes.
-
-    Example: `protokms lab dashboard lab --port 8080`
-    """
-    from protokms.dashboard import server  # noqa: PLC0415 -- loads an HTTP server
-
-    with _told():
-        lab.read(folder)
-        address = f"http://{server.LOOPBACK}:{port}/ until interrupted"
-        try:
-            server.serve(folder, port, lambda: say(address))
-        except OSError as why:
-            say(f"port {port}: {why.strerror or why}", err=True)
-            raise typer.Exit(1) from None
-
-
-@app.command()
 def down(folder: Folder, timeout: StopTimeout = lab_run.STOP_S, as_json: Json = False) -> None:
     """End every node in order; kill those that do not end in time. Harmless when none runs.
 
