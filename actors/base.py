@@ -38,8 +38,6 @@ NUMBERED = ("holding", "tombstone")
 NUMBER_OCTETS = 8
 NUMBER_MAX = (1 << 44) - 1
 """The highest number of a row of one store."""
-PICKED = ("bits",)
-"""Kinds of rows that a start does not read all of: each is picked by its id when it is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +83,6 @@ class Slice:
     rows: list[Numbered] = field(default_factory=list, repr=False)
 
 
-class Picked(NamedTuple):
-    """Which rows of one kind, by their ids."""
-
-    store: str
-    kind: str
-    ids: tuple[bytes, ...]
-
-
-@dataclass(slots=True)
-class Finds:
-    """Rows picked beside the actors: those that are there, in any order."""
-
-    rows: list[Row] = field(default_factory=list, repr=False)
-
-
 class Clock(NamedTuple):
     """What time is it: which boot, and seconds since then (R12)."""
 
@@ -120,8 +103,6 @@ Commit = Callable[[Sequence[Change], Callable[[], None]], None]
 """`Actor.commit`, for a part that has rows of its own."""
 Read = Callable[[Range, int, Callable[[Slice], None]], None]
 """`Actor.read_rows`, for a part that reads rows while others have their turns."""
-Pick = Callable[[Picked, Callable[[list[Row]], None]], None]
-"""`Actor.pick_rows`, for a part that reads single rows while others have their turns."""
 
 
 class Timer(Protocol):
@@ -186,14 +167,7 @@ class System(Protocol):
         ...
 
     def load(self, store: str) -> Sequence[Row]:
-        """Read every durable row of a store but those that are numbered or picked.
-
-        Only for `started()`.
-        """
-        ...
-
-    def picked(self, rows: Picked) -> Sequence[Row]:
-        """Read rows by their ids, those that are there; only for `started()`."""
+        """Read every durable row of a store without a running number; only for `started()`."""
         ...
 
     def numbered(self, rows: Range, most: int) -> Sequence[Numbered]:
@@ -208,13 +182,6 @@ class System(Protocol):
         """Read so many rows at most beside the actors; then `owner` gets `Committed(token)`.
 
         Fewer may come; none says that there are no more.
-        """
-        ...
-
-    def pick(self, owner: Address, rows: Picked, into: Finds, token: int) -> None:
-        """Read durable rows by their ids beside the actors; then `owner` gets `Committed(token)`.
-
-        It waits for no commit, also while the disk is full: rows in none yet are not found.
         """
         ...
 
@@ -467,12 +434,6 @@ class Actor(pykka.ThreadingActor):
         token, into = next(self._tokens), Slice()
         self._commits[token] = partial(then, into)
         self.system.read(self.address, rows, most, into, token)
-
-    def pick_rows(self, rows: Picked, then: Callable[[list[Row]], None]) -> None:
-        """Have durable rows read beside the actors; `then` gets those found in a later turn."""
-        token, into = next(self._tokens), Finds()
-        self._commits[token] = lambda: then(into.rows)
-        self.system.pick(self.address, rows, into, token)
 
     @property
     def waiting(self) -> int:

@@ -101,8 +101,7 @@ class KeyStore(Actor):
 
     def started(self) -> None:
         """Load, then ask the peer where it stands, and which bits may be used."""
-        rows = self.system.load(self.plan.peer)
-        self.load(Shelf(rows, self.plan.peer, self.system.picked))
+        self.load(Shelf(self.system.load(self.plan.peer)))
         self.go_on(self.options.tick_s, Tick())
         self.commits.submit()
         self.tell(Address("peer_manager", self.system.node), Subscribe())
@@ -163,8 +162,6 @@ class KeyStore(Actor):
         self.segments = Segments(
             self,
             self.peer,
-            commits=self.commits,
-            pick=self.pick_rows,
             stream=self.stream,
             supply=self.supply,
             lease_octets=self.lease_octets,
@@ -445,7 +442,6 @@ class KeyStore(Actor):
     def _wipe(self) -> None:
         """Blank on disk what is blank in memory; every place of a grant is known there then."""
         self.stream.wipe()
-        self.segments.read_lacking()
         self.held.mark()
 
     def stopped(self) -> None:

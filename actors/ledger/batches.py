@@ -87,10 +87,9 @@ class Batches:
         """Octets sent and named by no batch; received and in no batch; in batches of ours."""
         for _, self._next, _ in shelf.each("numbers"):
             pass
-        end = bytes((stream.end,))
-        bits = shelf.pick("bits", (end + id_ for id_, _, _ in shelf.each("held")))
+        bits = {id_: octets for id_, _, octets in shelf.each("bits")}
         for id_, (runs, lengths, mark, *way), _ in shelf.each("held"):
-            octets = bits[end + id_]
+            octets = bits[bytes((stream.end,)) + id_]
             came, verdict = way_of(*way[:2]) if way else LINK, "".join(way[2:])
             named = tuple(Run(*run) for run in runs), tuple(lengths), mark
             made = HeldBatch(*named, octets, came, verdict)

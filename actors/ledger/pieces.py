@@ -18,9 +18,8 @@ class Pieces:
         self._stream, self._batches = stream, batches
 
     def check(self, pieces: tuple[Piece, ...]) -> str:
-        """Return the code of the refusal, "" if all is well.
+        """Return the code of the refusal; `wait` if the batch is being decided, "" if all is well.
 
-        `wait`: the batch is being decided, or its octets are being read.
         `overlap`: octets are not the peer's to allocate, or were used.
         """
         for number, piece in enumerate(pieces):
@@ -29,12 +28,10 @@ class Pieces:
             if segment is None:
                 return "wait" if self._batches.awaits(name) else "no_such_segment"
             start, end = piece.offset, piece.offset + piece.length
-            if end > segment.size or any(_meet(piece, it) for it in pieces[:number]):
+            if end > len(segment.octets) or any(_meet(piece, it) for it in pieces[:number]):
                 return "malformed"
             if segment.owned or not segment.leased or segment.overlaps(start, end):
                 return "overlap"
-            if not segment.in_memory:
-                return "wait"
         return ""
 
     def weak(self, pieces: tuple[Piece, ...]) -> bool:
@@ -60,7 +57,7 @@ class Pieces:
         segment = self._stream.segments.get(SegmentId(piece.holder, piece.batch))
         if segment is None or piece.offset < 0 or piece.length <= 0:
             return False
-        return piece.offset + piece.length <= segment.size
+        return piece.offset + piece.length <= len(segment.octets)
 
     def used(self, piece: Piece) -> bool:
         """Whether a place within a segment is not the peer's, or not to be allocated any more."""

@@ -1,6 +1,5 @@
 """One segment of the stream that two ends share: its octets, its owner, what of it is used.
 
-Its octets are in memory only while it is in use; else they lie in their row, and nowhere else.
 Sizes are octets, not bits.
 """
 
@@ -40,8 +39,7 @@ class Segment:
     """
 
     id: SegmentId
-    size: int
-    """How many octets it has."""
+    octets: bytearray = field(repr=False)
     owned: bool
     transfer_no: int = 0
     leased: bool = False
@@ -54,41 +52,21 @@ class Segment:
     way: Way = LINK
     since: Clock | None = None
     """When it was confirmed here; None if nobody noted that."""
-    octets: bytearray = field(default_factory=bytearray, repr=False)
-    """Empty while they are not in memory, and once all are used."""
 
     @property
     def free(self) -> int:
         """Octets that the owner may still allocate."""
-        return self.size - self.next
+        return len(self.octets) - self.next
 
     @property
     def spent(self) -> bool:
         """Whether no octet is left that somebody could use."""
         used = self.next if self.owned else sum(end - start for start, end in self.used)
-        return used >= self.size
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether its octets are in memory, or there is none left to be read."""
-        return bool(self.octets) or self.spent
-
-    def bring(self, octets: bytes) -> None:
-        """The octets have been read: those used by now are blanked."""
-        assert len(octets) == self.size, "a row is as long as its segment"
-        self.octets = bytearray(octets)
-        self.blank(0, self.next)
-        for start, end in self.used:
-            self.blank(start, end)
+        return used >= len(self.octets)
 
     def blank(self, start: int, end: int) -> None:
-        """Forget octets in memory, if they are there."""
-        if self.octets:
-            self.octets[start:end] = bytes(end - start)
-
-    def let_go(self) -> None:
-        """All of it is blank: give back the room."""
-        self.octets = bytearray()
+        """Forget octets in memory."""
+        self.octets[start:end] = bytes(end - start)
 
     def overlaps(self, start: int, end: int) -> bool:
         """Whether any of these octets is known to be gone."""
@@ -98,7 +76,7 @@ class Segment:
     @property
     def left(self) -> int:
         """Octets that the owner may still allocate, as far as this end knows."""
-        return self.free if self.owned else self.size - sum(e - s for s, e in self.used)
+        return self.free if self.owned else len(self.octets) - sum(e - s for s, e in self.used)
 
     def mark(self, start: int, end: int) -> int:
         """Mirror: the owner has used these octets; return how many of them are news."""
@@ -109,7 +87,7 @@ class Segment:
         first = bisect_left(self.used, (start,))
         if first and self.used[first - 1][1] >= start:
             first -= 1
-        after = bisect_right(self.used, (end, self.size))
+        after = bisect_right(self.used, (end, len(self.octets)))
         met = self.used[first:after]
         if met:
             start, end = min(start, met[0][0]), max(end, met[-1][1])

@@ -1,9 +1,8 @@
 """The stream of bits that two ends share: segments, their owners, leases (R1, R5, R6).
 
 No actor, no clock of its own, no I/O: the key store is its doorman. Sizes are octets, not bits.
-A segment is a confirmed batch less its tag key; its octets lie in a row of their own (`bits`).
-They are read when it is leased, by either end: before the owner says so, and before the peer
-answers. They are blanked in memory as soon as they are used, and on disk at the next `wipe`.
+A segment is a confirmed batch less its tag key; its octets lie in a row of their own (`bits`),
+are blanked in memory as soon as they are used, and on disk at the next `wipe`.
 """
 
 from collections.abc import Iterable
@@ -16,13 +15,8 @@ from actors.protocol.blocks import SegmentId
 from actors.protocol.grants import Piece
 from actors.protocol.keys import Via
 from actors.storage.journal import Journal, Shelf
-from transport.explained import Explained
 
 UNKNOWN = -1.0
-
-
-class BitsMissing(Explained):
-    """A row of a segment that is in use is not in the file: it was taken out."""
 
 
 class Stream:
@@ -37,9 +31,6 @@ class Stream:
         self._ready: dict[SegmentId, Segment] = {}
         self._finished: dict[SegmentId, Segment] = {}
         self._dirty: set[SegmentId] = set()
-        self._lacking: dict[SegmentId, Segment] = {}
-        self._reading: dict[SegmentId, Segment] = {}
-        """Whose octets must come into memory: not asked for yet, and on their way."""
         self.octets = self.stock = self.usable = self.asked = self.theirs = 0
         """Octets in all segments; of ours and unused; of those, in leases that the peer holds, and
         in leases that it does not hold yet; of the peer's and not known to be used."""
@@ -57,46 +48,29 @@ class Stream:
             self.paths = max(self._needed)
         self.fresh_octets = {True: 0, False: 0}
         """Octets in segments never leased: of ours, and of the peer's."""
+        bits = {id_: octets for id_, _, octets in shelf.each("bits")}
         for id_, clear, _ in shelf.each("segment"):
-            self._load(segment_id(id_), clear)
+            self._load(segment_id(id_), clear, bits.get(id_))
         for id_, _, _ in shelf.each("giving"):
             self.giving[segment_id(id_)] = NEVER
-        self._read_leased(shelf)
 
-    def _read_leased(self, shelf: Shelf) -> None:
-        """Read what the peer may use at any time; what is not there any more is used."""
-        leased = self.take_lacking()
-        bits = shelf.pick("bits", map(segment_key, (segment.id for segment in leased)))
-        for segment in leased:
-            octets = bits.pop(segment_key(segment.id), None)
-            if octets is None:
-                self.mark([Piece(segment.id.holder, segment.id.batch, 0, segment.size)])
-            self.bring(segment, octets)
-
-    def _load(self, name: SegmentId, clear: list[Any]) -> None:
+    def _load(self, name: SegmentId, clear: list[Any], bits: bytes | None) -> None:
         mine, n, leased, length, used, *origin = clear
         assert isinstance(n, int)
         assert isinstance(length, int)
         assert isinstance(used, list)
-        segment = Segment(name, length, bool(mine), n, bool(leased))
+        segment = Segment(name, bytearray(bits or length), bool(mine), n, bool(leased))
         if origin:  # rows of an earlier version have none
             paths, boot, now, *least = origin
             segment.way, segment.since = way_of(paths, *least), Clock(boot, now)
-        segment.used = [(start, end) for start, end in used]
+        segment.used = [(start, end) for start, end in used] if bits else [(0, length)]
         self._add(segment)
         if segment.owned and segment.leased:
             self.burn(segment)  # R6: after any start the rest of every lease is burnt
-        elif segment.leased:
-            self._lack(segment)
-        elif segment.used:  # nobody leased that: it may not be blank on the disk yet
-            self._dirty.add(name)
 
     def enter(self, name: SegmentId, octets: bytes, *, write_bits: bool, way: Way = LINK) -> None:
-        """A confirmed batch becomes a segment; its first owner follows from its number (R5).
-
-        Its octets are in its row from now on, and not in memory.
-        """
-        segment = Segment(name, len(octets), name.batch % 2 == self.end)
+        """A confirmed batch becomes a segment; its first owner follows from its number (R5)."""
+        segment = Segment(name, bytearray(octets), name.batch % 2 == self.end)
         if way != self._way:
             self._way = way
         segment.way, segment.since = self._way, self.clock
@@ -111,7 +85,7 @@ class Stream:
     def destroy(self) -> None:
         """The epoch is over: every bit of it goes, on disk too."""
         for name, segment in self.segments.items():
-            segment.blank(0, segment.size)
+            segment.blank(0, len(segment.octets))
             self._journal.drop("segment", segment_key(name))
             self._journal.drop("bits", segment_key(name))
         for name in self.giving:
@@ -119,7 +93,7 @@ class Stream:
         mine, theirs = self._fresh[True], self._fresh[False]
         for table in (self.segments, self.giving, self._asking, self._ready, self._finished):
             table.clear()
-        for fresh in (mine, theirs, self._dirty, self._lacking, self._reading):
+        for fresh in (mine, theirs, self._dirty):
             fresh.clear()
         self.octets = self.stock = self.usable = self.asked = self.theirs = 0
         self.fresh_octets = {True: 0, False: 0}
@@ -174,7 +148,7 @@ class Stream:
     def lease_next(self, now: float) -> Segment | None:
         """Record that our oldest fresh segment is about to be used; None if there is none.
 
-        It is usable once its octets are in memory, and the peer holds that too.
+        It is usable once the peer holds that too.
         """
         segment = next(iter(self._fresh[True].values()), None)
         if segment:
@@ -184,18 +158,14 @@ class Stream:
             self.asked += segment.free
             self._save(segment)
             self._state.count()
-            self._lack(segment)
         return segment
 
     def asking(self) -> Iterable[Segment]:
-        """Leases that the peer has not acknowledged, and those whose octets are being read."""
+        """Leases that the peer has not acknowledged."""
         return self._asking.values()
 
     def hold_lease(self, name: SegmentId) -> bool:
-        """Hold the peer's lease; true if that may be said.
-
-        It may not if the segment is not known yet, or not the peer's, or its octets are being read.
-        """
+        """Hold the peer's lease; false if the segment is not known yet, or not the peer's."""
         segment = self.segments.get(name)
         if segment is None or segment.owned:
             return False
@@ -204,43 +174,15 @@ class Stream:
             segment.leased = True
             self._save(segment)
             self._state.count()
-        self._lack(segment)
-        return segment.in_memory
+        return True
 
     def lease_held(self, name: SegmentId) -> None:
         """The peer holds our lease: its bits may leave."""
-        segment = self._asking.get(name)
-        if segment and segment.in_memory:  # or nobody has said it
-            del self._asking[name]
+        segment = self._asking.pop(name, None)
+        if segment:
             self.asked -= segment.free
             self.usable += segment.free
             self._ready[name] = segment
-
-    def take_lacking(self) -> list[Segment]:
-        """Return the segments whose octets are to be read now; `bring` has them."""
-        found = list(self._lacking.values())
-        self._reading.update(self._lacking)
-        self._lacking.clear()
-        return found
-
-    def bring(self, segment: Segment, octets: bytes | None) -> bool:
-        """Take in octets that were read; false if there is no use for them any more.
-
-        `BitsMissing` if there is a use, and no row.
-        """
-        if self._reading.get(segment.id) is not segment:
-            return False  # of a segment that is gone, perhaps of another epoch
-        del self._reading[segment.id]
-        if segment.spent:
-            return False
-        if octets is None:
-            raise BitsMissing(f"the bits of segment {segment_key(segment.id).hex()} are missing")
-        segment.bring(octets)
-        return True
-
-    def _lack(self, segment: Segment) -> None:
-        if not segment.in_memory and self._reading.get(segment.id) is not segment:
-            self._lacking[segment.id] = segment
 
     def take(self, length: int, now: float) -> tuple[tuple[Piece, ...], bytes]:
         """Allocate octets of usable segments; the caller has checked `usable`."""
@@ -251,7 +193,7 @@ class Stream:
         while length:
             segment = next(iter(self._ready.values()))
             start = segment.next
-            end = segment.next = min(start + length, segment.size)
+            end = segment.next = min(start + length, len(segment.octets))
             parts.append(bytes(segment.octets[start:end]))
             segment.blank(start, end)
             segment.touched = now
@@ -301,8 +243,8 @@ class Stream:
             segment.leased = True
             self._save(segment)
         self.stock -= segment.free
-        segment.next = segment.size
-        segment.blank(0, segment.size)
+        segment.next = len(segment.octets)
+        segment.blank(0, segment.next)
         self._finished[segment.id] = segment
         self._dirty.add(segment.id)
 
@@ -374,24 +316,19 @@ class Stream:
         return bool(self._dirty)
 
     def wipe(self) -> None:
-        """Blank on disk what is blank in memory; what is not there is read first, for the next."""
-        rest = set()
+        """Blank on disk what is blank in memory."""
         for name in sorted(self._dirty, key=segment_key):
             segment = self.segments[name]
             if segment.spent:
                 self._journal.drop("bits", segment_key(name))
-                segment.let_go()
-            elif not segment.in_memory:
-                self._lack(segment)
-                rest.add(name)
             else:
                 self._journal.put("bits", segment_key(name), None, bytes(segment.octets))
             self._save(segment)
-        self._dirty = rest
+        self._dirty.clear()
 
     def _add(self, segment: Segment) -> None:
         self.segments[segment.id] = segment
-        self.octets += segment.size
+        self.octets += len(segment.octets)
         if segment.owned:
             self.stock += segment.free
         else:
@@ -401,21 +338,19 @@ class Stream:
 
     def _is_fresh(self, segment: Segment) -> None:
         self._fresh[segment.owned][segment.id] = segment
-        self.fresh_octets[segment.owned] += segment.size
+        self.fresh_octets[segment.owned] += len(segment.octets)
 
     def _not_fresh(self, segment: Segment) -> None:
         if self._fresh[segment.owned].pop(segment.id, None):
-            self.fresh_octets[segment.owned] -= segment.size
+            self.fresh_octets[segment.owned] -= len(segment.octets)
 
     def _remove(self, segment: Segment) -> None:
         self._not_fresh(segment)
         del self.segments[segment.id]
         self._finished.pop(segment.id, None)
-        self.octets -= segment.size
+        self.octets -= len(segment.octets)
         self.theirs -= 0 if segment.owned else segment.left
-        segment.blank(0, segment.size)
-        self._lacking.pop(segment.id, None)
-        self._reading.pop(segment.id, None)
+        segment.blank(0, len(segment.octets))
         self._dirty.discard(segment.id)
         self._drop_giving(segment.id)
         self._journal.drop("segment", segment_key(segment.id))
@@ -430,7 +365,7 @@ class Stream:
             segment.owned,
             segment.transfer_no,
             segment.leased,
-            segment.size,
+            len(segment.octets),
             segment.used,
         )
         paths, least = segment.way

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from actors.base import Change, Finds, Numbered, Picked, Range, Row, Slice
+from actors.base import Change, Numbered, Range, Row, Slice
 from transport.envelope import Address, Envelope
 
 CORE = "core"
@@ -36,11 +36,7 @@ class Durable(Protocol):
         ...
 
     def load(self, store: str) -> Sequence[Row]:
-        """Read every row of a store but those numbered or picked, after all commits before."""
-        ...
-
-    def picked(self, rows: Picked) -> Sequence[Row]:
-        """Read rows by their ids, those that are there."""
+        """Read every row of a store without a number, those handed over for commit included."""
         ...
 
     def numbered(self, rows: Range, most: int) -> Sequence[Numbered]:
@@ -53,10 +49,6 @@ class Durable(Protocol):
 
     def read(self, owner: Address, rows: Range, most: int, into: Slice, token: int) -> None:
         """Queue the reading of a slice; the owner hears `Committed`."""
-        ...
-
-    def pick(self, owner: Address, rows: Picked, into: Finds, token: int) -> None:
-        """Queue the reading of durable rows, before commits; the owner hears `Committed`."""
         ...
 
     def commit(self, owner: Address, changes: Sequence[Change], token: int) -> None:

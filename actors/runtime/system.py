@@ -14,7 +14,7 @@ from typing import Any
 import pykka
 import structlog
 
-from actors.base import Actor, Change, Finds, Meter, Numbered, Picked, Range, Row, Slice
+from actors.base import Actor, Change, Meter, Numbered, Range, Row, Slice
 from actors.protocol.common import CORE_DOWN, UNDELIVERABLE, Died, Failed
 from actors.runtime.crashes import Poison, describe, frames_of, keep_values_out_of_logs
 from actors.runtime.futures import EDGE, Edge, as_octets
@@ -124,12 +124,8 @@ class ThreadSystem:
         return self._timers.after(seconds, partial(self.send, envelope))
 
     def load(self, store: str) -> Sequence[Row]:
-        """Read every durable row of a store but those that are numbered or picked."""
+        """Read every durable row of a store without a running number."""
         return self._disk().load(store)
-
-    def picked(self, rows: Picked) -> Sequence[Row]:
-        """Read rows by their ids, those that are there."""
-        return self._disk().picked(rows)
 
     def numbered(self, rows: Range, most: int) -> Sequence[Numbered]:
         """Read so many rows under running numbers at most, the last first."""
@@ -142,10 +138,6 @@ class ThreadSystem:
     def read(self, owner: Address, rows: Range, most: int, into: Slice, token: int) -> None:
         """Read some rows beside the actors."""
         self._disk().read(owner, rows, most, into, token)
-
-    def pick(self, owner: Address, rows: Picked, into: Finds, token: int) -> None:
-        """Read durable rows by their ids beside the actors."""
-        self._disk().pick(owner, rows, into, token)
 
     def commit(self, owner: Address, changes: Sequence[Change], token: int) -> None:
         """Make the changes durable."""

@@ -24,7 +24,6 @@ from actors.base import (
     Change,
     Drop,
     Numbered,
-    Picked,
     Range,
     Row,
 )
@@ -173,24 +172,11 @@ class StoreFile:
         check_permissions(path)
         os.close(take_lock(path))
 
-    def load(self, store: str, but: Sequence[str] = ()) -> list[Row]:
-        """Return every row of a store without a running number, ordered by kind and id.
-
-        Rows of kinds named in `but` are not read.
-        """
+    def load(self, store: str) -> list[Row]:
+        """Return every row of a store without a running number, ordered by kind and id."""
         with errors(self.path):
-            others = f" AND kind NOT IN ({', '.join('?' * len(but))})" if but else ""
-            query = f"{_ALL} WHERE store = ?{others} ORDER BY kind, id"
-            return [self._open(row) for row in self._db.execute(query, (store, *but))]
-
-    def picked(self, rows: Picked) -> list[Row]:
-        """Return rows by their ids, those that are there; each is proved."""
-        query = _ALL + " WHERE store = ? AND kind = ? AND id = ?"
-        found = []
-        with errors(self.path):
-            for id_ in rows.ids:
-                found += self._db.execute(query, (rows.store, rows.kind, id_)).fetchall()
-            return [self._open(row) for row in found]
+            query = _ALL + " WHERE store = ? ORDER BY kind, id"
+            return [self._open(row) for row in self._db.execute(query, (store,))]
 
     def numbered(self, rows: Range, most: int = -1) -> list[Numbered]:
         """Return rows under running numbers, so many at most, the last first; each is proved."""

@@ -1,11 +1,11 @@
 """What a turn wants made durable, and how values of a key store are laid down in rows."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from actors.base import PICKED, Change, Drop, Picked, Row
+from actors.base import Change, Drop, Row
 from transport.message import Secret
 
 
@@ -39,18 +39,9 @@ class Journal:
 
 
 class Shelf:
-    """The rows of one store as they were found at a start, by kind.
+    """The rows of one store as they were found at a start, by kind."""
 
-    Those of a kind that is picked are read by their ids, with `picked`; without it, out of `rows`.
-    """
-
-    def __init__(
-        self,
-        rows: Sequence[Row],
-        store: str = "",
-        picked: Callable[[Picked], Iterable[Row]] | None = None,
-    ) -> None:
-        self._store, self._picked = store, picked
+    def __init__(self, rows: Sequence[Row]) -> None:
         self._rows: dict[str, list[Row]] = {}
         for row in rows:
             self._rows.setdefault(row.kind, []).append(row)
@@ -60,13 +51,3 @@ class Shelf:
         for row in sorted(self._rows.get(kind, ()), key=lambda row: row.id):
             clear = msgspec.msgpack.decode(row.clear)
             yield row.id, clear, row.secret.reveal() if row.secret else b""
-
-    def pick(self, kind: str, ids: Iterable[bytes]) -> dict[bytes, bytes]:
-        """Read secret octets of rows of a kind that is picked, by id; those that are there."""
-        assert kind in PICKED
-        wanted = tuple(ids)
-        if self._picked:
-            found = self._picked(Picked(self._store, kind, wanted)) if wanted else ()
-        else:
-            found = (row for row in self._rows.get(kind, ()) if row.id in wanted)
-        return {row.id: row.secret.reveal() for row in found if row.secret}

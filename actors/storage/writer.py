@@ -3,12 +3,11 @@
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from actors.base import PICKED, Change, Finds, Meter, Numbered, Picked, Range, Row, Slice
+from actors.base import Change, Meter, Numbered, Range, Row, Slice
 from actors.protocol.common import Committed
 from actors.runtime.crashes import describe
 from actors.storage.errors import StoreError, StoreFull
@@ -40,12 +39,8 @@ class Storage(Protocol):
         """How big it is."""
         ...
 
-    def load(self, store: str, but: Sequence[str] = ()) -> list[Row]:
-        """Return every row of a store without a running number, and of no kind in `but`."""
-        ...
-
-    def picked(self, rows: Picked) -> list[Row]:
-        """Return rows by their ids, those that are there."""
+    def load(self, store: str) -> list[Row]:
+        """Return every row of a store without a running number."""
         ...
 
     def numbered(self, rows: Range, most: int = -1) -> list[Numbered]:
@@ -88,18 +83,11 @@ class _Slice(NamedTuple):
     token: int
 
 
-class _Pick(NamedTuple):
-    owner: Address
-    rows: Picked
-    into: Finds
-    token: int
-
-
 class _Stop(NamedTuple):
     pass
 
 
-_Task = _Commit | _Load | _Slice | _Pick | _Stop
+_Task = _Commit | _Load | _Slice | _Stop
 
 
 class Writer:
@@ -109,8 +97,6 @@ class Writer:
     disk: nothing is answered then, and the process must end. `unfit(why)` is called instead if the
     file is damaged, which no fresh start puts right. `on_full(True)` says that commits
     wait for room, `on_full(False)` that they go on; nothing is lost or answered in between.
-    Rows picked by their ids are durable when they are asked for: they are read before commits that
-    wait, and while the disk is full.
     Dropped rows are erased within `erase_s` seconds: the log is truncated every half of that
     while any are owed. `on_late(True)` says that this has failed for longer than `erase_s`,
     `on_late(False)` that it is made up for. Without work the thread sleeps.
@@ -133,8 +119,6 @@ class Writer:
         self._unfit = unfit or fatal
         self._every, self._on_late = erase_s / 2, on_late
         self._tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
-        self._backlog: deque[_Task] = deque()
-        """What has come in while the disk was full."""
         self._due, self._owed_since = 0.0, 0.0
         self._late = False
         self.full, self._ended = False, False
@@ -155,20 +139,9 @@ class Writer:
         """Queue the reading of a slice; `owner` hears `Committed(token)` when it is there."""
         self._tasks.put(_Slice(owner, rows, most, into, token))
 
-    def pick(self, owner: Address, rows: Picked, into: Finds, token: int) -> None:
-        """Queue the reading of durable rows; `owner` hears `Committed(token)` when they are there.
-
-        It is done before the commits that wait.
-        """
-        self._tasks.put(_Pick(owner, rows, into, token))
-
     def load(self, store: str) -> list[Row]:
-        """Read a store but what is numbered or picked, after all commits before; it blocks."""
-        return self._now(lambda: self._storage.load(store, PICKED))
-
-    def picked(self, rows: Picked) -> list[Row]:
-        """Read rows by their ids, those that are there, after all commits before; it blocks."""
-        return self._now(lambda: self._storage.picked(rows))
+        """Read a store but what has a number, after all commits queued before; it blocks."""
+        return self._now(lambda: self._storage.load(store))
 
     def numbered(self, rows: Range, most: int) -> list[Numbered]:
         """Read so many rows under running numbers at most, the last first; it blocks."""
@@ -206,15 +179,11 @@ class Writer:
 
     def _gather(self) -> list[_Task]:
         """Wait for work, or until it is time to erase; return all that waits."""
-        tasks: list[_Task] = []
-        if not self._backlog:
-            wait = max(0.0, self._due - time.monotonic()) if self._storage.owed else None
-            try:
-                tasks.append(self._tasks.get(timeout=wait))
-            except queue.Empty:
-                return []
-        while len(tasks) < GROUP and self._backlog:
-            tasks.append(self._backlog.popleft())
+        wait = max(0.0, self._due - time.monotonic()) if self._storage.owed else None
+        try:
+            tasks = [self._tasks.get(timeout=wait)]
+        except queue.Empty:
+            return []
         while len(tasks) < GROUP and not self._tasks.empty():
             tasks.append(self._tasks.get())
         return tasks
@@ -222,7 +191,6 @@ class Writer:
     def _turn(self, tasks: list[_Task]) -> None:
         group: list[_Commit] = []
         octets = 0
-        tasks = [task for task in tasks if not self._picks(task)]
         for task in tasks:
             if isinstance(task, _Commit):
                 group.append(task)
@@ -263,30 +231,13 @@ class Writer:
             try:
                 self._storage.apply(changes)
             except StoreFull:
-                waiting = self._tasks.qsize() + len(self._backlog)
-                if waiting > WAITING or self._stopping.is_set():
+                if self._tasks.qsize() > WAITING or self._stopping.is_set():
                     raise
                 self._be_full(full=True)
                 self._stopping.wait(_RETRY_S)
-                self._pick_meanwhile()
             else:
                 self._be_full(full=False)
                 return
-
-    def _pick_meanwhile(self) -> None:
-        """Read what is asked for while commits wait for room; all else keeps its order."""
-        while not self._tasks.empty():
-            task = self._tasks.get()
-            if not self._picks(task):
-                self._backlog.append(task)
-
-    def _picks(self, task: _Task) -> bool:
-        """Read rows, if that is what a task asks for; whether it is."""
-        if isinstance(task, _Pick):
-            task.into.rows = self._storage.picked(task.rows)
-            done = Committed(token=task.token)
-            self._deliver(Envelope(task.owner, task.owner, done))
-        return isinstance(task, _Pick)
 
     def _be_full(self, *, full: bool) -> None:
         if full is not self.full:

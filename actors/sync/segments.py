@@ -1,14 +1,11 @@
 """Segments of the stream that two ends share: leases, transfers, closing (R1, R5, R6)."""
 
-from functools import partial
-
-from actors.base import Clock, Context, Part, Pick, Picked, Row, handles
+from actors.base import Clock, Context, Part, handles
 from actors.crypto.one_time_pad import KEY_OCTETS
-from actors.ledger.segment import NEVER, Segment, segment_key
+from actors.ledger.segment import NEVER
 from actors.ledger.stream import Stream
 from actors.protocol import blocks
 from actors.protocol.blocks import SegmentId
-from actors.storage.group_commit import GroupCommit
 from actors.sync.demand import Yield
 from actors.sync.peering import REPEAT_S, REPEATS_MAX, Peering
 
@@ -39,8 +36,6 @@ class Segments(Part):
         context: Context,
         peer: Peering,
         *,
-        commits: GroupCommit,
-        pick: Pick,
         stream: Stream,
         supply: Yield,
         lease_octets: int,
@@ -48,7 +43,7 @@ class Segments(Part):
         most: int,
     ) -> None:
         self._context, self._peer, self._stream = context, peer, stream
-        self._supply, self._commits, self._pick = supply, commits, pick
+        self._supply = supply
         self.lease_octets, self._want_octets = lease_octets, want_octets
         self._most = max(most // STORE_PARTS, lease_octets + KEY_OCTETS)
         self._wanted = self._asked_at = NEVER
@@ -77,9 +72,11 @@ class Segments(Part):
         now = self._context.clock.now
         ahead = self._stream.usable + self._stream.asked
         wanted = min(self._ahead, self._most)
+        names = []
         while ahead < wanted and (segment := self._stream.lease_next(now)):
+            names.append(segment.id)
             ahead += segment.free
-        self.read_lacking()
+        self._say_lease(names)
 
     def lease_more(self, needed: int) -> None:
         """Somebody waits for a lease: have more ahead from now on, for a while."""
@@ -99,36 +96,12 @@ class Segments(Part):
         if held:
             head = self._peer.state.head()
             self._peer.say(blocks.LeaseHeld(head=head, segments=held))
-        self.read_lacking()
 
     @handles(blocks.LeaseHeld)
     def on_lease_held(self, word: blocks.LeaseHeld) -> None:
         """Our leases are durable at both ends: their bits may be used."""
         for name in word.segments:
             self._stream.lease_held(name)
-
-    def read_lacking(self) -> None:
-        """Have octets read that must be in memory, once the reason and they are durable."""
-        lacking = self._stream.take_lacking()
-        if lacking:
-            ids = tuple(segment_key(segment.id) for segment in lacking)
-            rows = Picked(self._peer.name, "bits", ids)
-            self._commits.effect(partial(self._pick, rows, partial(self._came, lacking)))
-
-    def _came(self, segments: list[Segment], rows: list[Row]) -> None:
-        """Octets have been read: now our leases may be said, and the peer's are held.
-
-        Between a question and its answer nothing is said: both are said again (R7).
-        """
-        octets = {row.id: row.secret.reveal() for row in rows if row.secret}
-        came = [s for s in segments if self._stream.bring(s, octets.pop(segment_key(s.id), None))]
-        if not self._peer.state.resumed:
-            return
-        head = self._peer.state.head(now=True)  # all that these words tell of is durable
-        if ours := tuple(s.id for s in came if s.owned and s.leased):
-            self._peer.tell(blocks.Lease(head=head, segments=ours))
-        if theirs := tuple(s.id for s in came if s.leased and not s.owned):
-            self._peer.tell(blocks.LeaseHeld(head=head, segments=theirs))
 
     # Transfers (R5)
 
@@ -193,8 +166,9 @@ class Segments(Part):
         before, stream = now.now if everything else now.now - REPEAT_S, self._stream
         for name in [n for n, told in stream.giving.items() if told <= before][:REPEATS_MAX]:
             self._say_transfer(name, stream.segments[name].transfer_no)
-        due = (it for it in stream.asking() if it.last_sent <= before and it.in_memory)
-        leases = list(due)[:REPEATS_MAX]
+        leases = [segment for segment in stream.asking() if segment.last_sent <= before][
+            :REPEATS_MAX
+        ]
         for segment in leases:
             segment.last_sent = now.now
         self._say_lease([segment.id for segment in leases])

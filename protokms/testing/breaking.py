@@ -42,12 +42,10 @@ class Breakable:
     _clocks: dict[str, NodeClock]
     _commit_s: dict[str, float]
     _slices: dict[str, tuple[float, int]]
-    _pick_s: dict[str, float]
     _lives: dict[str, int]
     _boots: dict[str, int]
     _places: dict[Address, Inbox]
     _doom: dict[str, tuple[int, bool]]
-    _unreadable: dict[str, int]
 
     # Wires
 
@@ -82,7 +80,7 @@ class Breakable:
         become durable though nobody hears of it; `durable` is the share of them that does, and
         the last are lost.
         """
-        self.forget_doom(node)
+        self._doom.pop(node, None)
         self.net.leave(node)
         for hear in self.obituaries:
             hear(node)
@@ -95,9 +93,8 @@ class Breakable:
         self._doom[node] = n, before
 
     def forget_doom(self, node: str) -> None:
-        """Undo `crash_at_commit` and `fail_to_read`."""
+        """Undo `crash_at_commit`."""
         self._doom.pop(node, None)
-        self._unreadable.pop(node, None)
 
     def start(self, node: str) -> None:
         """Run the node's recipe on what is durable."""
@@ -164,10 +161,6 @@ class Breakable:
         """Let rows read beside the actors come so late, and so few at a time, from now on."""
         self._slices[node] = seconds, most
 
-    def slow_picks(self, node: str, seconds: float) -> None:
-        """Let rows read by their ids beside the actors come so late from now on."""
-        self._pick_s[node] = seconds
-
     def backup(self, node: str) -> object:
         """Return a copy of all that is durable at a node."""
         return self._disks[node].backup()
@@ -206,23 +199,6 @@ class Breakable:
     def slices(self, node: str) -> tuple[float, int]:
         """Tell how late rows read beside the actors come at a node, and how many at most."""
         return self._slices[node]
-
-    def pick_s(self, node: str) -> float:
-        """Tell how late rows read by their ids come at a node."""
-        return self._pick_s[node]
-
-    def fail_to_read(self, node: str, n: int = 1) -> None:
-        """Let the `n`-th read of rows by their ids from now end the node: a row does not open."""
-        self._unreadable[node] = n
-
-    def fails_to_read(self, system: StepSystem) -> bool:
-        """Kill the node here if `fail_to_read` said so; true if it is dead now."""
-        n = self._unreadable.pop(system.node, 0)
-        if n == 1:
-            self.crash(system.node)
-        elif n:
-            self._unreadable[system.node] = n - 1
-        return not system.alive
 
     def boundary(self, system: StepSystem, *, before: bool) -> bool:
         """Kill the node here if `crash_at_commit` said so; true if it is dead now."""

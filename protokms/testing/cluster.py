@@ -80,10 +80,8 @@ class Cluster(Breakable):
         self._clocks = {name: NodeClock(self.agenda) for name in names}
         self._commit_s = dict.fromkeys(names, 0.0)
         self._slices = dict.fromkeys(names, (0.0, 1 << 20))
-        self._pick_s = dict.fromkeys(names, 0.0)
         self._places: dict[Address, Inbox] = {}
         self._doom: dict[str, tuple[int, bool]] = {}
-        self._unreadable: dict[str, int] = {}
         self._complaint: Crash | None = None
         self._asked = 0
         for one, other in self.links if connected else ():

@@ -1,11 +1,11 @@
 """Where the nodes of a cluster keep their rows: in memory, or in real files."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from actors.base import NUMBER_OCTETS, NUMBERED, Change, Drop, Numbered, Picked, Range, Row
+from actors.base import NUMBER_OCTETS, NUMBERED, Change, Drop, Numbered, Range, Row
 from actors.storage.file import StoreFile
 from transport.message import Secret
 
@@ -13,15 +13,8 @@ from transport.message import Secret
 class Disk(Protocol):
     """What a node of a cluster needs of its store."""
 
-    def load(self, store: str, but: Sequence[str] = ()) -> list[Row]:
-        """Return every durable row of a store without a running number, by kind and id.
-
-        Rows of kinds named in `but` are not read.
-        """
-        ...
-
-    def picked(self, rows: Picked) -> list[Row]:
-        """Return rows by their ids, those that are there."""
+    def load(self, store: str) -> list[Row]:
+        """Return every durable row of a store without a running number, by kind and id."""
         ...
 
     def numbered(self, rows: Range, most: int = -1) -> list[Numbered]:
@@ -56,16 +49,10 @@ class MemoryStore:
         self.rows: dict[tuple[str, str, bytes], Row] = {}
         self.owed = 0
 
-    def load(self, store: str, but: Sequence[str] = ()) -> list[Row]:
+    def load(self, store: str) -> list[Row]:
         """Return every durable row of a store without a running number, by kind and id."""
-        without = (*NUMBERED, *but)
-        keys = sorted(key for key in self.rows if key[0] == store and key[1] not in without)
+        keys = sorted(key for key in self.rows if key[0] == store and key[1] not in NUMBERED)
         return [self.rows[key] for key in keys]
-
-    def picked(self, rows: Picked) -> list[Row]:
-        """Return rows by their ids, those that are there."""
-        found = (self.rows.get((rows.store, rows.kind, id_)) for id_ in rows.ids)
-        return [row for row in found if row]
 
     def numbered(self, rows: Range, most: int = -1) -> list[Numbered]:
         """Return rows under running numbers, so many at most, the last first."""
@@ -127,13 +114,9 @@ class FileDisk:
         self._path, self._node, self._key = path, node, key or Secret(bytes(32))
         self._file = StoreFile.create(path, node, self._key)
 
-    def load(self, store: str, but: Sequence[str] = ()) -> list[Row]:
+    def load(self, store: str) -> list[Row]:
         """Return every durable row of a store without a running number, by kind and id."""
-        return self._file.load(store, but)
-
-    def picked(self, rows: Picked) -> list[Row]:
-        """Return rows by their ids, those that are there."""
-        return self._file.picked(rows)
+        return self._file.load(store)
 
     def numbered(self, rows: Range, most: int = -1) -> list[Numbered]:
         """Return rows under running numbers, so many at most, the last first."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from actors.base import PICKED, Actor, Change, Finds, Meter, Numbered, Picked, Range, Row, Slice
+from actors.base import Actor, Change, Meter, Numbered, Range, Row, Slice
 from actors.protocol.common import Committed, Died, Failed
 from actors.protocol.doors import ANSWERS, DOORS
 from actors.runtime.crashes import Poison, describe
@@ -105,16 +105,9 @@ class StepSystem:
         return self.cluster.agenda.later(seconds / self._clock.rate, partial(self.send, envelope))
 
     def load(self, store: str) -> Sequence[Row]:
-        """Read every durable row of a store but those that are numbered or picked.
-
-        Commits handed over are in it.
-        """
+        """Read every durable row of a store without a number; commits handed over are in it."""
         self.flush()
-        return self._disk.load(store, PICKED) if self.alive else ()
-
-    def picked(self, rows: Picked) -> Sequence[Row]:
-        """Read rows by their ids, those that are there."""
-        return self._disk.picked(rows) if self.alive else ()
+        return self._disk.load(store) if self.alive else ()
 
     def numbered(self, rows: Range, most: int) -> Sequence[Numbered]:
         """Read so many rows under running numbers at most, the last first."""
@@ -142,21 +135,6 @@ class StepSystem:
         self.flush()
         if self.alive:
             into.rows = self._disk.numbered(rows, most)
-            self.send(Envelope(owner, owner, Committed(token=token)))
-
-    def pick(self, owner: Address, rows: Picked, into: Finds, token: int) -> None:
-        """Read durable rows by their ids in a step of its own, before commits or after them."""
-        wait = self.cluster.pick_s(self.node)
-        lane = ("picks", self.node, self._life)
-        step = partial(self._pick, owner, rows, into, token)
-        if wait:
-            self.cluster.agenda.later(wait, partial(self._soon, lane, step))
-        else:
-            self._soon(lane, step)
-
-    def _pick(self, owner: Address, rows: Picked, into: Finds, token: int) -> None:
-        if self.alive and not self.cluster.fails_to_read(self):
-            into.rows = self._disk.picked(rows)
             self.send(Envelope(owner, owner, Committed(token=token)))
 
     def commit(self, owner: Address, changes: Sequence[Change], token: int) -> None:

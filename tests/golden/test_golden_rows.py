@@ -109,8 +109,6 @@ def segments() -> tuple[list[Change], list[Change]]:
     it.enter(GIVEN, OCTETS[:200], write_bits=True, way=Way(PATHS, 2))
     it.give(GIVEN, CLOCK.now)
     it.hold_lease(GIVEN)
-    (lacks,) = it.take_lacking()
-    it.bring(lacks, OCTETS[:200])
     it.mark((Piece(0, 4097, 0, 40), Piece(0, 4097, 100, 24)))
     it.wipe()
     first = journal.take()
@@ -348,8 +346,7 @@ def test_segments_are_read() -> None:
     assert (given.way, given.since) == (Way(PATHS, 2), CLOCK)
     assert list(it.giving) == [GIVEN]
     assert (plain.owned, plain.transfer_no, plain.leased) == (False, 0, False)
-    assert (plain.size, plain.since) == (100, None)
-    assert not plain.octets  # which lie on the disk until it is leased
+    assert (len(plain.octets), plain.since) == (100, None)
 
 
 def test_the_paths_that_both_ends_need_are_read() -> None:

@@ -2,9 +2,7 @@
 
 from collections import Counter
 
-from actors.base import Picked
 from actors.keystore.key_store import KeyStore
-from actors.ledger.segment import Segment, segment_key
 from actors.protocol.blocks import SegmentId
 from tests.kit.history import BrokenPromise
 
@@ -19,14 +17,14 @@ def check_counters(store: KeyStore) -> None:
     stream, batches, held = store.stream, store.batches, store.held
     segments = list(stream.segments.values())
     free = {name: segment.free for name, segment in stream.segments.items()}
-    _same("octets", stream.octets, sum(s.size for s in segments))
+    _same("octets", stream.octets, sum(len(s.octets) for s in segments))
     _same("stock", stream.stock, sum(s.free for s in segments if s.owned))
     _same("theirs", stream.theirs, sum(s.left for s in segments if not s.owned))
     _same("usable", stream.usable, sum(free[name] for name in stream._ready))
     _same("asked", stream.asked, sum(free[name] for name in stream._asking))
     for mine in (True, False):
         fresh = [s for s in segments if s.owned is mine and not s.leased]
-        _same("fresh", stream.fresh_octets[mine], sum(s.size for s in fresh))
+        _same("fresh", stream.fresh_octets[mine], sum(len(s.octets) for s in fresh))
         _same("fresh segments", set(stream._fresh[mine]), {s.id for s in fresh})
     _same("arrived", batches.arrived, sum(len(it.octets) for it in batches._arrived.values()))
     _same("emitted", batches.emitted, sum(len(it.octets) for it in batches._emitted.values()))
@@ -101,16 +99,8 @@ def check_rest(a: KeyStore, b: KeyStore) -> None:
         theirs = b.stream.segments[name]
         _same(f"owners of {name}", (mine.owned, mine.leased), (not theirs.owned, theirs.leased))
         front = max(mine.next, theirs.next)
-        if octets_of(a, mine)[front:] != octets_of(b, theirs)[front:]:
+        if mine.octets[front:] != theirs.octets[front:]:
             raise BrokenPromise(f"P1: segment {name} differs")
-
-
-def octets_of(store: KeyStore, segment: Segment) -> bytes:
-    """Return the octets of a segment: those in memory, or on the disk while none are there."""
-    if segment.in_memory:
-        return bytes(segment.octets) or bytes(segment.size)
-    rows = Picked(store.plan.peer, "bits", (segment_key(segment.id),))
-    return b"".join(row.secret.reveal() for row in store.system.picked(rows) if row.secret)
 
 
 def hold_no_more_than(store: KeyStore, octets: int) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from actors.base import Actor, Change, Finds, Meter, Numbered, Picked, Range, Row, Slice, Timer
+from actors.base import Actor, Change, Meter, Numbered, Range, Row, Slice, Timer
 from etsi.http.bridge import Inbox
 from protokms.node.meter import MemoryMeter
 from transport.envelope import Address, Envelope
@@ -48,12 +48,6 @@ class Noting:
         raise NotImplementedError
 
     def read(self, owner: Address, rows: Range, most: int, into: Slice, token: int) -> None:
-        raise NotImplementedError
-
-    def picked(self, rows: Picked) -> Sequence[Row]:
-        raise NotImplementedError
-
-    def pick(self, owner: Address, rows: Picked, into: Finds, token: int) -> None:
         raise NotImplementedError
 
     def commit(self, owner: Address, changes: Sequence[Change], token: int) -> None:

@@ -12,20 +12,7 @@ from typing import Any
 
 import pytest
 
-from actors.base import (
-    Actor,
-    Cell,
-    Change,
-    Drop,
-    Finds,
-    Meter,
-    Numbered,
-    Picked,
-    Range,
-    Row,
-    Slice,
-    Timer,
-)
+from actors.base import Actor, Cell, Change, Drop, Meter, Numbered, Range, Row, Slice, Timer
 from actors.ledger.segment import segment_id
 from actors.protocol.blocks import Head, SegmentId
 from actors.protocol.grants import Grant, Piece
@@ -214,13 +201,6 @@ class RecordedSystem:
     def read(self, owner: Address, rows: Range, most: int, into: Slice, token: int) -> None:
         self._record.note(f"read {rows.store}: {rows.kind}")
         self._system.read(owner, rows, most, into, token)
-
-    def picked(self, rows: Picked) -> Sequence[Row]:
-        return self._system.picked(rows)
-
-    def pick(self, owner: Address, rows: Picked, into: Finds, token: int) -> None:
-        self._record.note(f"pick {rows.store}: {rows.kind}")
-        self._system.pick(owner, rows, into, token)
 
     def commit(self, owner: Address, changes: Sequence[Change], token: int) -> None:
         rows = [self._change(change) for change in changes]

@@ -99,58 +99,13 @@ def unburnt(_: Any) -> Any:
 
 
 def usable_at_once(original: Any) -> Any:
-    def bring(self: Stream, segment: Segment, octets: bytes | None) -> bool:
-        came = bool(original(self, segment, octets))
-        self.lease_held(segment.id)
-        return came
+    def lease_next(self: Stream, now: float) -> Segment | None:
+        segment: Segment | None = original(self, now)
+        if segment:
+            self.lease_held(segment.id)
+        return segment
 
-    return bring
-
-
-def kept_in_memory(original: Any) -> Any:
-    """As it was at first."""
-
-    def enter(self: Stream, name: Any, octets: bytes, **how: Any) -> None:
-        original(self, name, octets, **how)
-        self.segments[name].bring(octets)
-
-    return enter
-
-
-def held_unread(original: Any) -> Any:
-    def hold_lease(self: Stream, name: Any) -> bool:
-        original(self, name)
-        segment = self.segments.get(name)
-        return segment is not None and not segment.owned
-
-    return hold_lease
-
-
-def says_all_leases(_: Any) -> Any:
-    """Also those whose octets are being read."""
-
-    def in_memory(_: Segment) -> bool:
-        return True
-
-    return property(in_memory)
-
-
-def takes_by_name(original: Any) -> Any:
-    """What was read of a segment of the last epoch is taken for one of this."""
-
-    def bring(self: Stream, segment: Segment, octets: bytes | None) -> bool:
-        now = self.segments.get(segment.id, segment)
-        self._reading[now.id] = now
-        return bool(original(self, now, octets))
-
-    return bring
-
-
-def blanks_nothing_read(_: Any) -> Any:
-    def bring(self: Segment, octets: bytes) -> None:
-        self.octets = bytearray(octets)
-
-    return bring
+    return lease_next
 
 
 def any_number(_: Any) -> Any:

@@ -39,14 +39,12 @@ from actors.sync.block_sync import BlockSync
 from actors.sync.peering import Peering
 from actors.sync.segments import Segments
 from etsi.http import identity
-from tests.actors.ledger import test_stream_held_journal as journals
 from tests.etsi.http import test_identity
 from tests.kit.two_ends import run
 from tests.mutations import mutations as broken
 from tests.mutations.rewritten import HOWEVER
 from tests.protokms.testing import test_testing_kms as story
 from tests.rules import test_rules_backup as backup
-from tests.rules import test_rules_bits_on_disk as on_disk
 from tests.rules import test_rules_delivery as delivery
 from tests.rules import test_rules_grants as given
 from tests.rules import test_rules_liar as liar
@@ -330,7 +328,7 @@ TABLE = [
         "R6",
         "a lease is used before the peer holds it",
         Stream,
-        "bring",
+        "lease_next",
         broken.usable_at_once,
         stream.test_r6_nothing_is_used_before_the_peer_holds_the_lease,
     ),
@@ -341,54 +339,6 @@ TABLE = [
         "effect",
         broken.at_once,
         stream.test_r6_a_lease_is_held_only_when_it_is_durable_at_the_peer,
-    ),
-    Mutation(
-        "R6",
-        "all bits are in memory",
-        Stream,
-        "enter",
-        broken.kept_in_memory,
-        on_disk.test_only_what_is_leased_is_in_memory,
-    ),
-    Mutation(
-        "R6",
-        "a lease is told before its bits are read",
-        Segment,
-        "in_memory",
-        broken.says_all_leases,
-        on_disk.test_a_lease_is_said_when_its_octets_are_in_memory,
-    ),
-    Mutation(
-        "R6",
-        "a lease is held before its bits are read",
-        Stream,
-        "hold_lease",
-        broken.held_unread,
-        on_disk.test_a_lease_is_held_when_its_octets_are_in_memory_however_often_it_is_said,
-    ),
-    Mutation(
-        "R6",
-        "a start reads no leases of the peer",
-        Stream,
-        "_read_leased",
-        broken.nothing,
-        on_disk.test_at_a_start_what_the_peer_has_leased_is_there_before_anything_is_asked,
-    ),
-    Mutation(
-        "R6",
-        "bits of an old epoch are taken for those of this",
-        Stream,
-        "bring",
-        broken.takes_by_name,
-        journals.test_octets_read_for_a_segment_of_another_epoch_are_dropped,
-    ),
-    Mutation(
-        "R16",
-        "bits used before they are read are not blanked",
-        Segment,
-        "bring",
-        broken.blanks_nothing_read,
-        journals.test_what_is_used_before_it_is_read_is_blanked_in_memory_and_on_the_disk,
     ),
     Mutation(
         "R6",

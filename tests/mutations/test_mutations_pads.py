@@ -131,7 +131,7 @@ TABLE = [
         "R6",
         "a pad leaves before the lease is held",
         Stream,
-        "bring",
+        "lease_next",
         usable_at_once,
         pads.test_r6_no_pad_leaves_before_the_peer_holds_the_lease,
     ),

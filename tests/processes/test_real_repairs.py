@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from protokms.client import SaeError
@@ -43,12 +42,11 @@ def write_key(file: Path) -> None:
 
 
 def corrupt_row(bench: RealLab) -> None:
-    """Turn one bit of the sealed value, of those a start reads, that lies furthest back."""
+    """Turn one bit in the middle of the sealed value that lies furthest back in the file."""
     store = bench.store("kms-1")
     octets = bytearray(store.read_bytes())
     with closing(sqlite3.connect(store)) as db:
-        rows = db.execute("SELECT sealed FROM row WHERE kind <> 'bits'")
-        sealed = [value for (value,) in rows]
+        sealed = [value for (value,) in db.execute("SELECT sealed FROM row")]
     at = max(octets.find(value[4:20]) for value in sealed) + 8
     octets[at] ^= 1
     store.write_bytes(octets)
@@ -262,29 +260,6 @@ def test_a_store_is_checked_reset_and_filled_anew_in_a_new_epoch(bench: RealLab)
     assert gone.value.status == 400
     used = {part for key in before + there for part in windows(key.key.reveal())}
     assert not any(part in used for key in after for part in windows(key.key.reveal()))
-
-
-def test_bits_that_do_not_open_when_they_are_leased_end_the_node_with_the_reason(
-    bench: RealLab,
-) -> None:
-    assert bench.terminate("kms-1") == 0
-    with closing(sqlite3.connect(bench.store("kms-1"))) as db, db:
-        rows = db.execute("SELECT id, clear FROM row WHERE kind = 'segment'").fetchall()
-        unread = [id_ for id_, clear in rows if msgspec.msgpack.decode(clear)[2] is False]
-        for id_ in unread:
-            query = "UPDATE row SET clear = x'01' WHERE kind = 'bits' AND id = ?"
-            assert db.execute(query, (id_,)).rowcount == 1
-
-    check = protokms("node", config_of(bench, "kms-1"), "--check")
-    process = bench.launch("kms-1")  # it serves, and soon leases some of them
-
-    assert unread
-    assert check.returncode == 1
-    assert exit_code(process) == 78
-    assert "node_started" in bench.events("kms-1")[-20:]
-    said = bench.log("kms-1").splitlines()[-1]
-    assert "/bits/" in said
-    assert "is not as written; restore the file from a backup" in said
 
 
 def test_a_node_key_is_rotated_the_old_one_is_refused_and_keys_are_kept(bench: RealLab) -> None:

@@ -968,7 +968,7 @@ def test_r7_after_a_start_places_that_no_grant_names_any_more_are_used() -> None
     pair.key()
     stream = pair.store("b").stream
     segment = next(it for it in stream.segments.values() if it.leased and not it.owned)
-    place = grants.Piece(segment.id.holder, segment.id.batch, segment.size - 64, 64)
+    place = grants.Piece(segment.id.holder, segment.id.batch, len(segment.octets) - 64, 64)
     stream.mark((place,))  # as for a pad, of which there is no row
     pair.cluster.advance(5.0)
     wiped = not stream.owes

@@ -9,7 +9,6 @@ import pytest
 from actors.protocol import keys, relay
 from actors.protocol.links import Emitted
 from protokms.testing.steps import StepSystem
-from tests.kit.ledger_check import octets_of
 from tests.kit.relayed import Recorder, Relayed
 from transport.codec import decode, encode
 from transport.envelope import Address, Envelope
@@ -351,7 +350,7 @@ def test_r14_what_went_over_the_old_paths_and_was_undecided_never_counts() -> No
     network.cluster.advance(4.0)
 
     store = network.store("d", "a")
-    kept = b"".join(octets_of(store, segment) for segment in store.stream.segments.values())
+    kept = b"".join(bytes(segment.octets) for segment in store.stream.segments.values())
     assert len(kept) > 10_000
     assert not any(octets[64:128] in kept for octets in old)
 

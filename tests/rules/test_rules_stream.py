@@ -9,7 +9,7 @@ from actors.protocol.common import Failed
 from actors.protocol.relay import CHUNK_PAD_MIN
 from actors.sync.block_sync import ARRIVED_MAX_S, ARRIVED_S, UNMEASURED_MAX, WINDOW
 from actors.sync.segments import IDLE_BURN_S
-from tests.kit.ledger_check import check_counters, check_rest, give_away, octets_of
+from tests.kit.ledger_check import check_counters, check_rest, give_away
 from tests.kit.pair import Pair
 from transport.message import Secret
 
@@ -287,8 +287,7 @@ def test_r3_the_tag_key_is_burnt_at_both_ends() -> None:
     payload = pair.feed(4000)
     pair.cluster.advance(0.2)
 
-    stores = [pair.store(node) for node in "ab"]
-    octets = [octets_of(store, s) for store in stores for s in store.stream.segments.values()]
+    octets = [bytes(s.octets) for n in "ab" for s in pair.store(n).stream.segments.values()]
 
     assert octets == [payload[32:]] * 2
     assert all(payload[:32] not in secret for n in "ab" for secret in pair.secrets(n))

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from actors.base import Clock, Drop, Picked, Row
+from actors.base import Clock, Drop, Row
 from actors.ledger.held import Held
 from actors.ledger.peering_state import PeeringState
 from actors.ledger.segment import Segment, segment_id, segment_key
-from actors.ledger.stream import BitsMissing, Stream
+from actors.ledger.stream import Stream
 from actors.protocol.blocks import SegmentId
 from actors.protocol.common import Refused
 from actors.protocol.grants import Grant, Piece
@@ -91,8 +91,6 @@ def test_octets_are_taken_front_to_back_over_segments_and_blanked() -> None:
     for batch in (0, 2):
         it.enter(SegmentId(1, batch), bytes([batch + 1]) * 1000, write_bits=True)
         it.lease_next(0.0)
-        (lacks,) = it.take_lacking()
-        it.bring(lacks, bytes([batch + 1]) * 1000)
         it.lease_held(SegmentId(1, batch))
 
     first, one = it.take(600, 1.0)
@@ -109,84 +107,8 @@ def test_octets_are_taken_front_to_back_over_segments_and_blanked() -> None:
     assert [segment.id for segment in it.closable()] == [SegmentId(1, 0)]
 
 
-def test_octets_read_for_a_segment_of_another_epoch_are_dropped() -> None:
-    it = stream()
-    it.enter(SegmentId(1, 0), b"old " * 250, write_bits=True)
-    it.lease_next(0.0)
-    (old,) = it.take_lacking()
-    it.destroy()
-    it.enter(SegmentId(1, 0), b"new " * 250, write_bits=True)
-    it.lease_next(0.0)
-    (new,) = it.take_lacking()
-
-    assert not it.bring(old, b"old " * 250)
-    assert not new.in_memory
-    assert it.bring(new, b"new " * 250)
-    assert not it.bring(new, b"new " * 250)
-    assert bytes(new.octets) == b"new " * 250
-
-
-def test_bits_in_use_that_are_missing_are_told_and_those_of_no_use_are_not() -> None:
-    it = stream()
-    for batch in (0, 2):
-        it.enter(SegmentId(1, batch), bytes(1000), write_bits=True)
-        it.lease_next(0.0)
-    one, two = it.take_lacking()
-    it.burn(one)
-
-    assert not it.bring(one, None)
-    with pytest.raises(BitsMissing, match="the bits of segment 010000000000000002 are missing"):
-        it.bring(two, None)
-
-
-def test_what_is_used_before_it_is_read_is_blanked_in_memory_and_on_the_disk() -> None:
-    journal = Journal("b")
-    it, name = stream(journal), SegmentId(1, 1)
-    it.enter(name, b"x" * 1000, write_bits=True)
-    written = rows(journal)
-    it.mark((Piece(1, 1, 100, 50),))
-    it.wipe()
-    early = {row.kind: row for row in rows(journal)}
-    (lacks,) = it.take_lacking()
-    it.bring(lacks, b"x" * 1000)
-    owes = it.owes
-    it.wipe()
-
-    assert early.keys() == {"segment"}
-    assert stream(Journal("b"), Shelf([written[0], early["segment"]])).owes
-    assert owes
-    (wiped,) = [row for row in rows(journal) if row.kind == "bits"]
-    assert wiped.secret
-    assert wiped.secret.reveal() == b"x" * 100 + bytes(50) + b"x" * 850
-    assert not it.owes
-
-
-def test_a_start_reads_what_the_peer_has_leased_and_nothing_else() -> None:
-    journal = Journal("b")
-    it = stream(journal)
-    for batch in range(6):
-        it.enter(SegmentId(1, batch), bytes([batch]) * 1000, write_bits=True)
-    it.lease_next(0.0)
-    it.hold_lease(SegmentId(1, 1))
-    it.hold_lease(SegmentId(1, 3))
-    written, picked = rows(journal), list[bytes]()
-
-    def pick(wanted: Picked) -> list[Row]:
-        picked.extend(wanted.ids)
-        ids = set(wanted.ids) - {segment_key(SegmentId(1, 3))}
-        return [row for row in written if row.kind == wanted.kind and row.id in ids]
-
-    others = [row for row in written if row.kind != "bits"]
-    again = stream(Journal("b"), Shelf(others, "b", pick))
-
-    assert picked == [segment_key(SegmentId(1, batch)) for batch in (1, 3)]
-    there = {name.batch: bytes(it.octets) for name, it in again.segments.items() if it.octets}
-    assert there == {1: bytes([1]) * 1000}
-    assert again.segments[SegmentId(1, 3)].spent  # it is not there: so it is used
-
-
 def test_used_ranges_are_merged_and_overlaps_found() -> None:
-    segment = Segment(SegmentId(0, 1), 100, owned=False)
+    segment = Segment(SegmentId(0, 1), bytearray(b"x" * 100), owned=False)
     for start, end in ((0, 10), (10, 20), (50, 60), (20, 30), (60, 70)):
         segment.mark(start, end)
 
@@ -201,7 +123,7 @@ def test_used_ranges_in_any_order_are_those_of_a_set_of_octets() -> None:
     dice = random.Random(7)
     for _ in range(200):
         size = dice.choice([8, 30, 200])
-        segment, gone = Segment(SegmentId(0, 1), size, owned=False), set[int]()
+        segment, gone = Segment(SegmentId(0, 1), bytearray(size), owned=False), set[int]()
         for _ in range(30):
             start = dice.randrange(size)
             end = min(size, start + dice.choice([1, 2, 3, size]))

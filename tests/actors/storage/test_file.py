@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.base import Drop, Picked, Row
+from actors.base import Drop, Row
 from actors.storage.errors import (
     StoreCorrupt,
     StoreError,
@@ -426,21 +426,3 @@ def test_noise_is_no_store(path: Path, file: StoreFile) -> None:
 
     with pytest.raises(StoreCorrupt):
         StoreFile.open(path, "a", KEY)
-
-
-def test_single_rows_are_picked_by_their_ids(storage: Storage) -> None:
-    other = Row("s", "other", b"1", b"")
-    storage.apply([row(1), row(2), row(2, store="t"), other])
-
-    ids = (row(2).id, b"missing", row(1).id)
-    assert storage.picked(Picked("s", "segment", ids)) == [row(2), row(1)]
-    assert storage.picked(Picked("s", "segment", ())) == []
-    assert storage.load("s", ("segment", "bits")) == [other]
-
-
-def test_a_picked_row_that_does_not_open_is_told(path: Path, file: StoreFile) -> None:
-    file.apply([row(1)])
-    file._db.execute("UPDATE row SET clear = x'01'")
-
-    with pytest.raises(StoreCorrupt, match="is not as written"):
-        file.picked(Picked("s", "segment", (row(1).id,)))

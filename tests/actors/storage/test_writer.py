@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.base import Change, Drop, Finds, Numbered, Picked, Range, Row, Slice
+from actors.base import Change, Drop, Numbered, Range, Row, Slice
 from actors.protocol.common import Committed
 from actors.storage.errors import StoreBroken, StoreCorrupt, StoreFull
 from actors.storage.file import StoreFile
@@ -132,56 +132,6 @@ def test_a_row_that_is_not_as_written_makes_the_file_unfit(
     assert why == "the store failed: a row is not as written; restore it"
     assert bench.fatal.empty()
     assert bench.said.empty()
-
-
-def test_rows_are_picked_before_the_commits_that_wait(bench: Bench) -> None:
-    bench.store.rows["s", "k", row(5).id] = row(5)
-    bench.writer.commit(OWNER, [row(1)], 1)
-    bench.store.entered.acquire(timeout=PATIENCE_S)  # the writer is in the first commit
-    bench.writer.commit(OWNER, [row(2)], 2)
-    bench.writer.pick(OWNER, Picked("s", "k", (row(5).id, b"missing")), into := Finds(), 3)
-    bench.store.go_on.release(2)
-
-    told = [bench.hear() for _ in range(3)]
-
-    assert told == [1, 3, 2]
-    assert into.rows == [row(5)]
-    assert "secret" not in f"{into}"
-
-
-def test_a_picked_row_that_is_not_as_written_makes_the_file_unfit(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def changed(_: Picked) -> list[Row]:
-        raise StoreCorrupt("a row is not as written", "restore it")
-
-    monkeypatch.setattr(bench.store, "picked", changed)
-    bench.writer.pick(OWNER, Picked("s", "bits", (b"1",)), Finds(), 1)
-
-    why = bench.unfit.get(timeout=PATIENCE_S)
-
-    assert why == "the store failed: a row is not as written; restore it"
-    assert bench.fatal.empty()
-    assert bench.said.empty()
-
-
-@pytest.mark.slow
-def test_rows_are_picked_while_the_disk_is_full_and_all_else_keeps_its_order(bench: Bench) -> None:
-    bench.store.rows["s", "k", row(5).id] = row(5)
-    bench.store.full = True
-    bench.store.go_on.release(2)
-    bench.writer.commit(OWNER, [row(1)], 1)
-    bench.store.refused.acquire(timeout=PATIENCE_S)
-    bench.writer.commit(OWNER, [row(2)], 2)
-    bench.writer.pick(OWNER, Picked("s", "k", (row(5).id,)), into := Finds(), 3)
-    bench.writer.commit(OWNER, [row(3)], 4)
-
-    meanwhile, found = bench.hear(), into.rows
-    bench.store.full = False
-    bench.store.go_on.release(10)
-
-    assert (meanwhile, found) == (3, [row(5)])
-    assert [bench.hear() for _ in range(3)] == [1, 2, 4]
 
 
 @pytest.mark.slow

@@ -178,10 +178,8 @@ class Checker:
         due = self._now() + self._terms.ttl_s + _EXPIRE_SLACK_S
         heapq.heappush(self._to_expire, (due, next(self._ties), got.grant))
         for slave in () if betrayed else ask.slaves:
-            for counted in {"", mode if mode == "local" else ""}:
-                lies = self.deliveries.waiting(ask.master, slave, op.end, counted)
-                if lies > self._terms.waiting_most(counted):
-                    raise BrokenPromise("P8", f"more lies undelivered for {slave} than may")
+            if self.deliveries.waiting(ask.master, slave, op.end) > self._terms.waiting_most(mode):
+                raise BrokenPromise("P8", f"more lies undelivered for {slave} than may")
 
     def _whole(self, op: Operation) -> bool:
         """Whether keys are whole units of what was drawn: not over a distance."""

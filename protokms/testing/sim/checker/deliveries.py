@@ -160,20 +160,12 @@ class Deliveries:
         if self._age(node) - since > most + SLACK_S:
             raise BrokenPromise("R12", f"{name} given to {slave} after its time")
 
-    def waiting(self, master: str, slave: str, now: float, mode: str = "") -> int:
-        """Octets of a pair that lie at the slaves' side for sure: nobody has asked for them.
-
-        With a `mode`, those of its grants alone.
-        """
+    def waiting(self, master: str, slave: str, now: float) -> int:
+        """Octets of a pair that lie at the slaves' side for sure: nobody has asked for them."""
         octets = 0
         for id_, told in self.told.items():
             gone = told.excused or self._home[slave] in told.forgotten
-            if (
-                gone
-                or mode not in ("", told.mode)
-                or told.ask.master != master
-                or slave not in told.ask.slaves
-            ):
+            if gone or told.ask.master != master or slave not in told.ask.slaves:
                 continue
             if self._lived(told, self._home[slave], now) < self._ttl_s - SLACK_S:
                 names = (KeyName(id_, index) for index in range(told.ask.number))

@@ -37,10 +37,9 @@ class Terms:
     """Seconds that a node takes for a slice, of one row at least, after a start."""
 
     def waiting_most(self, mode: str) -> int:
-        """Octets of a pair that may wait to be fetched; of `local` grants, of whatever start.
+        """Octets of a pair that may wait to be fetched; each `local` grant counts, of any start.
 
-        Others, as keys for SAEs at several nodes, count no more once their issuer starts again, up
-        to a bound of their own (R9). `mode`: that of the grants which are counted.
+        `mode`: of the pair's store; `own` where both SAEs are of one node.
         """
         return self.pair_octets + (0 if mode == "local" else self.earlier_octets)
 

@@ -50,13 +50,8 @@ class NodeFaults:
         self._doom(fault, before=False)
 
     def _commit_error(self, fault: Fault) -> None:
-        """Exit 70: nothing of the commit is durable, nothing of it is answered.
-
-        Or a row that is read before that does not open: what was committed by then is durable.
-        """
+        """Exit 70: nothing of the commit is durable, nothing of it is answered."""
         self._doom(fault, before=True)
-        if fault.dice & 1:
-            self._cluster.fail_to_read(fault.where[0])
 
     def _doom(self, fault: Fault, *, before: bool) -> None:
         node = fault.where[0]

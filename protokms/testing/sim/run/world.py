@@ -136,7 +136,6 @@ class World:
         for node in plan.names:
             made.cluster.slow_disk(node, plan.commit_s)
             made.cluster.slow_slices(node, *_slices(plan.seed, node))
-            made.cluster.slow_picks(node, _pick_s(plan.seed, node))
         return made
 
     def _fibre(self, ends: tuple[str, str]) -> Fibre:
@@ -247,9 +246,3 @@ def _slices(seed: int, node: str) -> tuple[float, int]:
     """
     dice = random.Random(f"slices/{seed}/{node}")  # noqa: S311 -- simulated
     return dice.choice([(0.0, 512), (0.0, 1), (0.02, 2), (0.3, 1)])
-
-
-def _pick_s(seed: int, node: str) -> float:
-    """Tell how late bits of a lease are read at a node; drawn apart as well."""
-    dice = random.Random(f"picks/{seed}/{node}")  # noqa: S311 -- simulated
-    return dice.choice([0.0, 0.0, 0.001, 0.01])
