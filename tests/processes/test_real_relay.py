@@ -35,8 +35,8 @@ class Far(NamedTuple):
     saes: tuple[str, str]
 
     def keys(self, number: int) -> list[SaeKey]:
-        """Fetch keys at both ends; they are equal."""
-        made = self.near.enc_keys(self.saes[1], number)
+        """Fetch keys at both ends; they are equal. 503 means later, as while a node is silent."""
+        made = demo.await_keys(self.near, self.saes[1], number, PATIENCE_S)
         assert self.far.dec_keys(self.saes[0], [key.key_id for key in made]) == made
         assert len({bytes(key.key.reveal()) for key in made}) == number
         return made
